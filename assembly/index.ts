@@ -1,0 +1,18 @@
+// What the module exports.  One instance per thread, all on the process's one arena.
+
+export { armBell, disarmBell, useScratch } from './ring';
+export { pipeRxSync, pipeTxSync, repairPipe } from './pipe';
+export { valeRxSync, valeTxSync } from './vale';
+export { repairSender } from './claim';
+export {
+  bounce,
+  drain,
+  drainSequence,
+  fillFrames,
+  fillLengths,
+  fillRange,
+  fillSequence,
+  fillTemplate,
+  readPayload,
+  stepRange,
+} from './frames';

@@ -1,0 +1,156 @@
+// Netmap pipes: slots, not bytes, go from one end to the other (spec ports §2.4).
+//
+//   TX ring of one end   [ .. hwcur ====== head .. ]      slot k of the TX ring corresponds to slot k of the
+//                              | copied whole             peer's RX ring; each buffer is owned by one side,
+//                              v                          the other side's slot k is a stale copy.
+//   RX ring of the peer  [ .. ptail -----> .....  ]       ptail: what the peer publishes as our hwtail.
+//
+// One writer per ptail, slots before ptail, ptail before slots at the reader: no lock, one publish a batch.
+
+import { NS_BUF_CHANGED, NS_MOREFRAG, RING_SLOTS, SLOT_FLAGS, SLOT_SIZE } from '../src/abi/netmap';
+import {
+  DROP_BAD_SLOT,
+  DROP_OVERSIZE,
+  KR_BUF_COUNT,
+  KR_BUF_SIZE,
+  KR_BYTES,
+  KR_DROPS,
+  KR_HWCUR,
+  KR_HWTAIL,
+  KR_NUM_SLOTS,
+  KR_PACKETS,
+  KR_PEER,
+  KR_PTAIL,
+  KR_RHEAD,
+  SYNC_BUSY,
+  SYNC_REINIT,
+} from '../src/abi/state';
+import { badIndex, count, enter, finish, leave, noBells, regionOf, reinit, ringOf, rxPrologue, takeBells, txPrologue } from './ring';
+
+/** Hands the slots up to head to the other end, and learns which ones came back. */
+export function pipeTxSync(state: u32, kring: u32, token: u32): u32 {
+  if (!enter(kring, token)) return SYNC_BUSY;
+  noBells();
+  const ring = ringOf(kring, regionOf(kring));
+  store<u32>(kring, atomic.load<u32>(kring, KR_PTAIL), KR_HWTAIL);
+  let answer: u32 = 0;
+  if (!txPrologue(kring, ring)) {
+    reinit(kring, ring);
+    answer = SYNC_REINIT;
+  } else {
+    answer = sendSlots(state + load<u32>(kring, KR_PEER), kring, ring);
+    finish(kring, ring);
+  }
+  leave(kring);
+  return answer;
+}
+
+function sendSlots(peer: u32, kring: u32, ring: u32): u32 {
+  const n = load<u32>(kring, KR_NUM_SLOTS);
+  const head = load<u32>(kring, KR_RHEAD);
+  const bufSize = load<u32>(kring, KR_BUF_SIZE);
+  const bufCount = load<u32>(kring, KR_BUF_COUNT);
+  const from = ring + RING_SLOTS;
+  const to = ringOf(peer, regionOf(peer)) + RING_SLOTS;
+  let k = load<u32>(kring, KR_HWCUR);
+  if (k == head) return 0;
+  let complete: u32 = n;
+  let packets: u64 = 0;
+  let bytes: u64 = 0;
+  do {
+    const src = from + k * SLOT_SIZE;
+    const slot = v128.load(src); // Read once: the application may write to it while we look.
+    const word = v128.extract_lane<u64>(slot, 0);
+    const len = <u32>(word >> 32) & 0xffff;
+    const flags = <u32>(word >> 48);
+    if (badIndex(<u32>word, bufCount) || len > bufSize) {
+      emptySlot(kring, to + k * SLOT_SIZE, <u32>word, bufCount, flags);
+    } else {
+      v128.store(to + k * SLOT_SIZE, slot);
+      bytes += len;
+    }
+    if (flags & NS_BUF_CHANGED) store<u16>(src, <u16>(flags & ~NS_BUF_CHANGED), SLOT_FLAGS);
+    k = k + 1 == n ? 0 : k + 1;
+    if (!(flags & NS_MOREFRAG)) {
+      complete = k;
+      packets++;
+    }
+  } while (k != head);
+  store<u32>(kring, head, KR_HWCUR);
+  count(kring, KR_PACKETS, packets);
+  count(kring, KR_BYTES, bytes);
+  if (complete == n) return 0; // Only fragments so far: withheld until the packet is whole.
+  atomic.store<u32>(peer + KR_PTAIL, complete);
+  return takeBells(peer);
+}
+
+/** A slot that cannot be: the peer gets an empty one, with the reserved buffer if the index is none. */
+function emptySlot(kring: u32, slot: u32, index: u32, bufCount: u32, flags: u32): void {
+  const bad = badIndex(index, bufCount);
+  store<u64>(slot, (<u64>flags << 48) | (bad ? 0 : <u64>index));
+  store<u64>(slot, 0, 8);
+  count(kring, KR_DROPS + (bad ? DROP_BAD_SLOT : DROP_OVERSIZE) * 8, 1);
+}
+
+/** Gives the slots up to head back to the sender as they are now, and shows what has arrived. */
+export function pipeRxSync(state: u32, kring: u32, token: u32): u32 {
+  if (!enter(kring, token)) return SYNC_BUSY;
+  noBells();
+  const ring = ringOf(kring, regionOf(kring));
+  let answer: u32 = 0;
+  if (!rxPrologue(kring, ring)) {
+    reinit(kring, ring);
+    answer = SYNC_REINIT;
+  } else {
+    answer = returnSlots(state + load<u32>(kring, KR_PEER), kring, ring);
+    store<u32>(kring, atomic.load<u32>(kring, KR_PTAIL), KR_HWTAIL);
+    finish(kring, ring);
+  }
+  leave(kring);
+  return answer;
+}
+
+function returnSlots(peer: u32, kring: u32, ring: u32): u32 {
+  const n = load<u32>(kring, KR_NUM_SLOTS);
+  const head = load<u32>(kring, KR_RHEAD);
+  let k = load<u32>(kring, KR_HWCUR);
+  if (k == head) return 0;
+  const from = ring + RING_SLOTS;
+  const to = ringOf(peer, regionOf(peer)) + RING_SLOTS;
+  do {
+    const src = from + k * SLOT_SIZE;
+    const slot = v128.load(src);
+    v128.store(to + k * SLOT_SIZE, slot);
+    const flags = <u32>v128.extract_lane<u16>(slot, 3);
+    if (flags & NS_BUF_CHANGED) store<u16>(src, <u16>(flags & ~NS_BUF_CHANGED), SLOT_FLAGS);
+    k = k + 1 == n ? 0 : k + 1;
+  } while (k != head);
+  store<u32>(kring, head, KR_HWCUR);
+  atomic.store<u32>(peer + KR_PTAIL, head == 0 ? n - 1 : head - 1);
+  return takeBells(peer);
+}
+
+/**
+ * Finishes what a process that died inside a sync of this ring had begun: hwcur moves before ptail, so what it
+ * moved may not have been shown yet.  Only the module calls it.
+ */
+export function repairPipe(state: u32, kring: u32, transmits: bool): u32 {
+  const peer = state + load<u32>(kring, KR_PEER);
+  const n = load<u32>(kring, KR_NUM_SLOTS);
+  const hwcur = load<u32>(kring, KR_HWCUR);
+  if (!transmits) {
+    atomic.store<u32>(peer + KR_PTAIL, hwcur == 0 ? n - 1 : hwcur - 1);
+    return takeBells(peer);
+  }
+  const region = regionOf(peer);
+  if (region == 0) return 0;
+  const slots = ringOf(peer, region) + RING_SLOTS;
+  let complete = load<u32>(peer, KR_PTAIL);
+  for (let k = complete; k != hwcur; ) {
+    const flags = <u32>load<u16>(slots + k * SLOT_SIZE, SLOT_FLAGS);
+    k = k + 1 == n ? 0 : k + 1;
+    if (!(flags & NS_MOREFRAG)) complete = k;
+  }
+  atomic.store<u32>(peer + KR_PTAIL, complete);
+  return takeBells(peer);
+}

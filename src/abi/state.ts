@@ -1,0 +1,179 @@
+// Layout of the *private* state: what netmap keeps in kernel memory.  It lives in memfds of its own that only
+// trusted processes map (direct mode) or only the module does (isolated mode).  Applications never see it.
+//
+// Plain numbers only: AssemblyScript compiles this file too.  Offsets in a state memfd are bytes from its
+// start, offsets in a region are bytes from the region's start.
+//
+//   state memfd of a switch                         one kring = one ring's private half
+//   +--------------------+ 0                        +--------------------------+ 0
+//   | header, epoch      |                          | constants      (module)  |
+//   +--------------------+ SW_LISTS                 +--------------------------+ 128
+//   | member lists x 8   |                          | sync state (ring's sync) |
+//   +--------------------+ SW_MACS                  +--------------------------+ 256
+//   | learning table     |                          | counters   (ring's sync) |
+//   +--------------------+ SW_PORTS                 +--------------------------+ 512
+//   | port table         |                          | journal    (ring's sync) |
+//   +--------------------+ SW_HEAP                  +--------------------------+ 640
+//   | krings, ready[],   |                          | claim      (any sender)  |
+//   | owners[]           |                          | released   (other side)  |
+//   +--------------------+                          | waiters    (both)        |
+//                                                   +--------------------------+ KR_SIZE
+// Writers stay on cache lines of their own (128 bytes: adjacent lines are fetched in pairs).
+
+export const STATE_MAGIC = 0x6e6d7374; // 'nmst'
+export const STATE_VERSION = 1;
+
+// ---- kring ---------------------------------------------------------------------------------------------
+
+export const KR_SIZE = 1024;
+
+export const KR_KIND = 0;
+export const KR_NUM_SLOTS = 4;
+export const KR_RING_OFS = 8; //      netmap_ring in its region
+export const KR_BUF_OFS = 12; //      buffer 0 in its region
+export const KR_BUF_SIZE = 16;
+export const KR_BUF_COUNT = 20; //    buffers of the region: valid indices are [NM_RESERVED_BUFS, count)
+export const KR_REGION_SLOT = 24; //  index in the process's table of region addresses
+export const KR_PORT = 28; //         index of the port on its switch
+export const KR_RING_ID = 32;
+export const KR_PEER = 36; //         pipe: the ring at the other end, offset in this state
+export const KR_READY_OFS = 40; //    VALE rx: u32 per slot, see "finished blocks"
+export const KR_OWNERS_OFS = 44; //   VALE rx: u64 per slot, see "who claimed"
+export const KR_ID = 48; //           VALE tx: names the claimant, 1..65535, unique on the switch
+export const KR_OPEN = 52; //         how many registrations have bound this ring
+
+export const KR_BUSY = 128; //        u32  0, or token of the client that runs a sync on this ring
+export const KR_BUSY_EPOCH = 132; //  u32  the switch's epoch which that sync works by
+export const KR_HWCUR = 136;
+export const KR_HWTAIL = 140;
+export const KR_RHEAD = 144;
+export const KR_RCUR = 148;
+export const KR_RTAIL = 152;
+export const KR_LAST_SRC = 160; //    u64  VALE tx: source address that this ring taught last
+export const KR_REINITS = 168; //     u32  times the application broke the ring and it was reset
+export const KR_TAIL = 176; //        u64  VALE rx: first slot not shown as finished | its lap << 32
+
+export const KR_PACKETS = 256; //     u64
+export const KR_BYTES = 264; //       u64
+export const KR_DROPS = 272; //       u64 x DROP_REASONS
+
+export const JR_STATE = 512; //       u32  1 while the entry stands
+export const JR_RING = 516; //        u32  receiving kring, offset in this state
+export const JR_FROM = 520; //        u32  first slot of the claim
+export const JR_GEN = 524; //         u32  lap of that slot
+export const JR_COUNT = 528; //       u32
+
+export const KR_CLAIM = 640; //       u64  next slot (16 bits) | claimant of the block before it (16) | lap (32)
+export const KR_RELEASED = 768; //    u32  VALE rx: oldest slot that the receiver has not given back
+export const KR_PTAIL = 772; //       u32  pipe: the hwtail that the other end publishes for this ring
+export const KR_WAITERS = 896; //     u32 x WAITERS  bells of those who sleep on this ring
+export const WAITERS = 4;
+
+export const KIND_VALE_TX = 1;
+export const KIND_VALE_RX = 2;
+export const KIND_PIPE_TX = 3;
+export const KIND_PIPE_RX = 4;
+
+// Why a packet was dropped, counted at the sender's ring; names in DROP_NAMES, same order.
+export const DROP_FULL = 0; //      receiver's ring full
+export const DROP_SHORT = 1; //     fewer than 14 bytes before the end of the first slot
+export const DROP_OVERSIZE = 2; //  slot longer than a buffer, of the sender or of the receiver
+export const DROP_BAD_SLOT = 3; //  buffer index that is not of the region
+export const DROP_FRAGS = 4; //     more than NETMAP_MAX_FRAGS slots
+export const DROP_SELF = 5; //      destination is the sending port
+export const DROP_CLOSED = 6; //    destination port has no open rx ring
+export const DROP_UNMAPPED = 7; //  destination's memory could not be mapped by the sender
+export const DROP_DISABLED = 8; //  switch set to discard (bridge_batch <= 0)
+export const DROP_INDIRECT = 9; //  NS_INDIRECT: no address of another process is followed
+export const DROP_REASONS = 10;
+
+// ---- switch --------------------------------------------------------------------------------------------
+
+export const SW_MAGIC = 0;
+export const SW_VERSION = 4;
+export const SW_EPOCH = 8; //        u32  moves on with every change of the port table
+export const SW_LIST = 12; //        u32  which of the member lists is current
+export const SW_BATCH = 16; //       i32  bridge_batch: most slots per flush, <= 0 discards everything
+export const SW_LISTS = 4096;
+export const SW_LIST_COUNT = 8; //        lists used in turn, so that a slow sender's stays whole
+export const SW_LIST_SIZE = 512; //       u16 count, u16 port x count
+export const SW_MACS = 8192; //           u64: mac 48 | port 8 | port generation 8; two ways a bucket
+export const SW_MAC_BUCKET_BITS = 11;
+export const SW_PORTS = 65536;
+export const SW_HEAP = 131072;
+/** 254 ports of 16 + 16 rings of 4096 slots would fit; nothing is committed before it is touched. */
+export const SW_SIZE = 0x10000000;
+
+export const PT_SIZE = 256;
+export const PT_GEN = 0; //          u32  1..255 while the port exists, 0 = free
+export const PT_TX_RINGS = 4;
+export const PT_RX_RINGS = 8;
+export const PT_TX_KRINGS = 12; //   first tx kring, the others follow at KR_SIZE
+export const PT_RX_KRINGS = 16;
+export const PT_RX_OPEN = 20; //     u32  bit i: rx ring i is bound by somebody
+export const PT_REGION_SLOT = 24;
+export const PT_REGION_SIZE = 28;
+export const PT_REGION_INO = 32; //  u32  low half of the memfd's inode number
+export const PT_MODULE_FD = 36; //   where to open the region: /proc/<pid>/fd/<fd>
+export const PT_MODULE_PID = 40;
+export const PT_OWNER_FD = 44;
+export const PT_OWNER_PID = 48;
+export const PT_NAME = 64; //        char[64]
+
+// ---- pipe ----------------------------------------------------------------------------------------------
+
+/** State of a pipe: a header as short as this, then the krings of both ends. */
+export const PIPE_HEAP = 4096;
+
+// ---- system: one per module, shared by all of its clients ------------------------------------------------
+
+export const SYS_MAGIC = 0;
+export const SYS_VERSION = 4;
+export const SYS_MODULE_PID = 8;
+export const SYS_BELLS = 4096; //    entries of BELL_SIZE; entry 0 is never used
+export const SYS_BELL_COUNT = 8192;
+export const BELL_SIZE = 16;
+export const BELL_TOKEN = 0; //      u32  client that owns it, 0 = free
+export const BELL_PID = 4;
+export const BELL_FD = 8; //         reading end of the pipe, in that process
+export const BELL_INO = 12; //       u32  low half of its inode number
+/** The module's registry as JSON, twice, so that a death while writing leaves the other copy whole. */
+export const SYS_REGISTRY = 0x40000;
+export const SYS_REGISTRY_SIZE = 0x800000;
+export const REG_SEQ = 0; //         u32  copies are written in turn; the higher whole one counts
+export const REG_LENGTH = 4; //      u32
+export const REG_CHECK = 8; //       u32  sequence again, written last
+export const REG_TEXT = 64;
+export const SYS_SIZE = 0x40000 + 2 * 0x800000;
+
+// ---- process: fixed places in the private part of every arena ---------------------------------------------
+
+export const ARENA_SIZE = 0x100000000;
+export const ARENA_LOCK = 0x1000; //          u32
+export const ARENA_THREADS = 0x1004; //       u32 x MAX_THREADS bitmap of scratch areas in use
+export const ARENA_REGION_BASES = 0x10000; // u32 per region slot: address in this process, 0 = not mapped
+export const REGION_SLOTS = 8192;
+export const ARENA_EPOCHS = 0x18000; //       u32 per state slot: epoch that the addresses above are good for
+export const STATE_SLOTS = 4096;
+export const ARENA_MAPS = 0x20000; //         what is mapped where, see mem/arena.ts
+export const ARENA_SCRATCH = 0x200000; //     one area per thread
+export const SCRATCH_SIZE = 0x40000;
+export const MAX_THREADS = 64;
+export const ARENA_LOW = 0x2000000; //        own regions and private memory start here,
+export const ARENA_HIGH = 0x80000000; //      peers' regions here
+
+// ---- what a sync answers: bits ---------------------------------------------------------------------------
+
+export const SYNC_RING_BELLS = 1; // bells to ring are in the scratch area
+export const SYNC_REMAP = 2; //      nothing done: the switch has changed, map and call again
+export const SYNC_BUSY = 4; //       nothing done: another sync of this ring is running
+export const SYNC_REINIT = 8; //     the application broke the ring, it was reset
+export const SYNC_UNMAPPED = 16; //  a destination's memory is not mapped
+
+// Scratch area of a thread
+export const SC_BELL_COUNT = 0; //   u32
+export const SC_BELLS = 16; //       u32 x up to 4 x NM_BDG_MAXPORTS
+export const SC_QUEUES = 8192; //    per destination ring: head u16, tail u16, slots u32
+export const SC_ACTIVE = 49152; //   u32 list of destination rings in use
+export const SC_ENTRIES = 65536; //  u64 per slot of the batch
+export const SC_LINKS = 131072; //   u16 per slot of the batch

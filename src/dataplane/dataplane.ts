@@ -1,0 +1,49 @@
+import fs from 'node:fs';
+import { NetmapError } from '../abi/errors.ts';
+import type { Arena } from '../mem/arena.ts';
+
+/** The data plane's exports (assembly/index.ts).  Addresses are of the arena; answers are SYNC_* bits. */
+export interface DataPlane {
+  useScratch(address: number): void;
+  valeTxSync(state: number, kring: number, token: number, stateSlot: number): number;
+  valeRxSync(state: number, kring: number, token: number): number;
+  pipeTxSync(state: number, kring: number, token: number): number;
+  pipeRxSync(state: number, kring: number, token: number): number;
+  repairSender(state: number, source: number): number;
+  repairPipe(state: number, kring: number, transmits: boolean): number;
+  armBell(kring: number, bell: number): number;
+  disarmBell(kring: number, bell: number): void;
+
+  fillTemplate(ring: number, head: number, count: number, bufs: number, template: number, length: number, copy: boolean): void;
+  fillLengths(ring: number, head: number, count: number, length: number): void;
+  fillFrames(ring: number, head: number, space: number, bufs: number, table: number, frames: number): number;
+  fillRange(ring: number, head: number, count: number, bufs: number, template: number, length: number, range: number): void;
+  fillSequence(ring: number, head: number, count: number, bufs: number, template: number, length: number, first: number): void;
+  stepRange(template: number, range: number): void;
+  drain(ring: number, head: number, count: number, totals: number): void;
+  drainSequence(ring: number, head: number, count: number, bufs: number, totals: number): void;
+  readPayload(ring: number, head: number, count: number, bufs: number): bigint;
+  bounce(rx: number, rxHead: number, count: number, tx: number, txHead: number, bufs: number): void;
+}
+
+const WASM_FILE = new URL('../../../dataplane.wasm', import.meta.url);
+let compiled: WebAssembly.Module | undefined;
+
+/** An instance of the data plane for this thread, on its arena. */
+export function instantiate(arena: Arena): DataPlane {
+  compiled ??= compile();
+  const { exports } = new WebAssembly.Instance(compiled, { env: { memory: arena.memory } });
+  const dataPlane = exports as unknown as DataPlane;
+  dataPlane.useScratch(arena.scratch);
+  return dataPlane;
+}
+
+function compile(): WebAssembly.Module {
+  let bytes: Buffer;
+  try {
+    bytes = fs.readFileSync(WASM_FILE);
+  } catch (error) {
+    throw new NetmapError('ENOENT', `Cannot load the data plane ${WASM_FILE.pathname}: ${(error as Error).message}; run "make"`);
+  }
+  return new WebAssembly.Module(bytes);
+}

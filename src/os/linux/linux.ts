@@ -1,0 +1,176 @@
+import fs from 'node:fs';
+import { ERRNO, NetmapError } from '../../abi/errors.ts';
+import type { BellPipe, MemoryObject, ObjectRef, Os } from '../os.ts';
+import * as libc from './libc.ts';
+
+// Linux: memfds for memory, pipes for bells, /proc/<pid>/fd as the way to another process's descriptors.
+
+const PROT_READ_WRITE = 3;
+const MAP_SHARED = 1;
+const MAP_FIXED = 0x10;
+const MAP_ANONYMOUS = 0x20;
+const MAP_NORESERVE = 0x4000;
+const MADV_POPULATE_WRITE = 23;
+const MFD_CLOEXEC_ALLOW_SEALING = 3;
+const F_ADD_SEALS = 1033;
+const SEAL_SEAL_SHRINK_GROW = 7;
+const O_NONBLOCK_CLOEXEC = 0o2004000;
+const LOCK_EX_NB = 6;
+
+function objectAt(fd: number): MemoryObject {
+  const stat = fs.fstatSync(fd);
+  return { fd, size: stat.size, ino: stat.ino >>> 0 };
+}
+
+function createObject(name: string, size: number): MemoryObject {
+  const fd: number = libc.memfdCreate(name, MFD_CLOEXEC_ALLOW_SEALING);
+  if (fd < 0) throw libc.lastError(`create shared memory "${name}"`);
+  if (libc.ftruncate(fd, size) !== 0 || libc.fcntl(fd, F_ADD_SEALS, SEAL_SEAL_SHRINK_GROW) !== 0) {
+    const error = libc.lastError(`size and seal shared memory "${name}" of ${size} bytes`);
+    fs.closeSync(fd);
+    throw error;
+  }
+  return objectAt(fd);
+}
+
+function openObject(ref: ObjectRef): MemoryObject {
+  const path = `/proc/${ref.pid}/fd/${ref.fd}`;
+  let fd: number;
+  try {
+    fd = fs.openSync(path, 'r+');
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code === 'EACCES' ? 'EACCES' : 'ENOENT';
+    throw new NetmapError(code, `Cannot open shared memory ${path}: ${(error as Error).message}`);
+  }
+  const object = objectAt(fd);
+  if (object.ino !== ref.ino || object.size !== ref.size) {
+    fs.closeSync(fd);
+    throw new NetmapError(
+      'ENOENT',
+      `Cannot open shared memory ${path}: it is inode ${object.ino} of ${object.size} bytes, not ${ref.ino} of ${ref.size}`,
+    );
+  }
+  return object;
+}
+
+function mapFixed(address: number, size: number, fd: number, flags: number): void {
+  if (libc.mmap(address, size, PROT_READ_WRITE, flags | MAP_FIXED, fd, 0) < 0) {
+    throw libc.lastError(`map ${size} bytes of shared memory`);
+  }
+}
+
+function createBell(): BellPipe {
+  const fds = [0, 0];
+  if (libc.pipe2(fds, O_NONBLOCK_CLOEXEC) !== 0) throw libc.lastError('create a doorbell');
+  const [fd, writer] = fds as [number, number];
+  return {
+    fd,
+    ino: fs.fstatSync(fd).ino >>> 0,
+    close() {
+      fs.closeSync(fd);
+      fs.closeSync(writer);
+    },
+  };
+}
+
+function openBell(pid: number, fd: number, ino: number): number {
+  let writer: number;
+  try {
+    writer = fs.openSync(`/proc/${pid}/fd/${fd}`, fs.constants.O_WRONLY | fs.constants.O_NONBLOCK);
+  } catch {
+    return -1;
+  }
+  const stat = fs.fstatSync(writer);
+  if (stat.isFIFO() && stat.ino >>> 0 === ino) return writer;
+  fs.closeSync(writer);
+  return -1;
+}
+
+const DING = Uint8Array.of(1);
+const sink = new Uint8Array(4096);
+const timespec = new BigInt64Array(2);
+
+function poll(fds: Uint8Array, count: number, timeoutMs: number): number {
+  if (timeoutMs >= 0) {
+    timespec[0] = BigInt(Math.floor(timeoutMs / 1000));
+    timespec[1] = BigInt(Math.round((timeoutMs % 1000) * 1e6));
+  }
+  const ready: number = libc.ppoll(fds, count, timeoutMs >= 0 ? timespec : null, null);
+  return ready < 0 ? 0 : ready;
+}
+
+function availableMemory(): number {
+  const line = /^MemAvailable:\s+(\d+) kB/m.exec(fs.readFileSync('/proc/meminfo', 'utf8'));
+  return line ? Number(line[1]) * 1024 : Number.MAX_SAFE_INTEGER;
+}
+
+function startTime(pid: number): string {
+  try {
+    // Field 22, counted behind the command name, which may contain anything.
+    const text = fs.readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' || fields[0] === 'X' ? '' : fields[19]!;
+  } catch {
+    return '';
+  }
+}
+
+function pinThread(cpu: number): void {
+  const mask = new Uint8Array(128);
+  mask[cpu >> 3] = 1 << (cpu & 7);
+  if (libc.schedSetaffinity(0, mask.length, mask) !== 0) throw libc.lastError(`pin this thread to CPU ${cpu}`);
+}
+
+function lockFile(path: string): number {
+  const fd = fs.openSync(path, 'w', 0o600);
+  if (libc.flock(fd, LOCK_EX_NB) === 0) return fd;
+  fs.closeSync(fd);
+  return -1;
+}
+
+function findObjects(name: string): ObjectRef[] {
+  const found: ObjectRef[] = [];
+  const link = `/memfd:${name} (deleted)`;
+  for (const pid of fs.readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
+    let fds: string[] = [];
+    try {
+      fds = fs.readdirSync(`/proc/${pid}/fd`);
+    } catch {
+      continue; // Gone meanwhile, or not ours to look into.
+    }
+    for (const fd of fds) {
+      const path = `/proc/${pid}/fd/${fd}`;
+      try {
+        if (fs.readlinkSync(path) !== link) continue;
+        const stat = fs.statSync(path);
+        found.push({ pid: Number(pid), fd: Number(fd), ino: stat.ino >>> 0, size: stat.size });
+      } catch {
+        // Closed between the listing and the look.
+      }
+    }
+  }
+  return found;
+}
+
+export const linux: Os = {
+  name: 'linux',
+  addressOf: libc.addressOf,
+  createObject,
+  openObject,
+  map: (address, size, fd) => mapFixed(address, size, fd, MAP_SHARED),
+  unmap: (address, size) => mapFixed(address, size, -1, 2 | MAP_ANONYMOUS | MAP_NORESERVE),
+  populate(address, size) {
+    if (libc.madvise(address, size, MADV_POPULATE_WRITE) !== 0) throw libc.lastError(`commit ${size} bytes of memory`);
+  },
+  closeFd: (fd) => fs.closeSync(fd),
+  availableMemory,
+  createBell,
+  openBell,
+  ring: (fd) => libc.write(fd, DING, 1) === 1 || libc.errorNumber() === ERRNO.EAGAIN, // Full: rung already.
+  drainBell: (fd) => void libc.read(fd, sink, sink.length),
+  poll,
+  startTime,
+  pinThread,
+  lockFile,
+  findObjects,
+};

@@ -1,0 +1,79 @@
+/**
+ * What we ask of an operating system: the only interface behind which system calls are made.  Everything
+ * above it is portable; `os/linux/` implements it, other systems are further folders like that one.
+ */
+export interface Os {
+  readonly name: string;
+
+  // ---- memory ----
+
+  /** Address of a buffer that never moves (the store of a WebAssembly.Memory). */
+  addressOf(bytes: Uint8Array): number;
+  /**
+   * Makes an anonymous object of `size` bytes, zero-filled, that nobody can shrink, grow or unseal.
+   * @throws NetmapError ENOMEM, EMFILE.
+   */
+  createObject(name: string, size: number): MemoryObject;
+  /** Opens an object that another process (or this one) holds. @throws NetmapError ENOENT, EACCES, EINVAL. */
+  openObject(ref: ObjectRef): MemoryObject;
+  /** Puts an object over [address, address + size).  @throws NetmapError ENOMEM. */
+  map(address: number, size: number, fd: number): void;
+  /** Takes it away again: what is left reads as zero. */
+  unmap(address: number, size: number): void;
+  /** Commits memory now rather than at first touch.  @throws NetmapError ENOMEM where there is none. */
+  populate(address: number, size: number): void;
+  closeFd(fd: number): void;
+  /** Bytes that new shared memory can still take before the machine is out of it. */
+  availableMemory(): number;
+
+  // ---- waiting ----
+
+  /** A doorbell of this thread: others ring it, we wait on `fd`. */
+  createBell(): BellPipe;
+  /** Opens the ringing side of a bell elsewhere; -1 where it is gone. */
+  openBell(pid: number, fd: number, ino: number): number;
+  /** Rings; false if nobody is at the other side any more. */
+  ring(fd: number): boolean;
+  /** Empties a bell after it rang. */
+  drainBell(fd: number): void;
+  /**
+   * Blocks this thread until a descriptor is ready or the time is over.
+   * @param fds  records of 8 bytes as poll(2) has them; revents are filled in
+   * @param timeoutMs  fractions count; negative: for ever
+   * @returns how many are ready; 0 on time-out or interruption
+   */
+  poll(fds: Uint8Array, count: number, timeoutMs: number): number;
+
+  // ---- processes ----
+
+  /** When a process was started, in ticks since boot; '' if there is none: tells a pid used again from the old one. */
+  startTime(pid: number): string;
+  /** Keeps this thread on one CPU. @throws NetmapError EINVAL. */
+  pinThread(cpu: number): void;
+  /** Takes the lock file for the life of this process; -1 if somebody has it. */
+  lockFile(path: string): number;
+  /** Every object called `name` that some living process of this user holds. */
+  findObjects(name: string): ObjectRef[];
+}
+
+/** Where to find an object: descriptor `fd` of process `pid`, which must be inode `ino` of `size` bytes. */
+export interface ObjectRef {
+  pid: number;
+  fd: number;
+  ino: number;
+  size: number;
+}
+
+export interface MemoryObject {
+  fd: number;
+  size: number;
+  /** Low 32 bits of the inode number. */
+  ino: number;
+}
+
+export interface BellPipe {
+  /** Waiting side. */
+  fd: number;
+  ino: number;
+  close(): void;
+}
