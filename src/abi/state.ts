@@ -86,6 +86,18 @@ export const DROP_UNMAPPED = 7; //  destination's memory could not be mapped by 
 export const DROP_DISABLED = 8; //  switch set to discard (bridge_batch <= 0)
 export const DROP_INDIRECT = 9; //  NS_INDIRECT: no address of another process is followed
 export const DROP_REASONS = 10;
+export const DROP_NAMES = [
+  'receiver ring full',
+  'frame shorter than 14 bytes',
+  'slot longer than a buffer',
+  'buffer index not of the region',
+  'more than 64 fragments',
+  'destination is the sender',
+  'destination not open for receiving',
+  'destination memory not mapped',
+  'switch set to discard',
+  'indirect buffer',
+];
 
 // ---- switch --------------------------------------------------------------------------------------------
 
@@ -101,8 +113,8 @@ export const SW_MACS = 8192; //           u64: mac 48 | port 8 | port generation
 export const SW_MAC_BUCKET_BITS = 11;
 export const SW_PORTS = 65536;
 export const SW_HEAP = 131072;
-/** 254 ports of 16 + 16 rings of 4096 slots would fit; nothing is committed before it is touched. */
-export const SW_SIZE = 0x10000000;
+/** Room for 254 ports of 16 + 16 rings of 1024 slots; nothing is committed before it is touched. */
+export const SW_SIZE = 0x4000000;
 
 export const PT_SIZE = 256;
 export const PT_GEN = 0; //          u32  1..255 while the port exists, 0 = free
@@ -118,6 +130,7 @@ export const PT_MODULE_FD = 36; //   where to open the region: /proc/<pid>/fd/<f
 export const PT_MODULE_PID = 40;
 export const PT_OWNER_FD = 44;
 export const PT_OWNER_PID = 48;
+export const PT_LAST_GEN = 52; //     generation of the last port here, kept while the entry is free
 export const PT_NAME = 64; //        char[64]
 
 // ---- pipe ----------------------------------------------------------------------------------------------

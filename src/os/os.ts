@@ -52,6 +52,10 @@ export interface Os {
   pinThread(cpu: number): void;
   /** Takes the lock file for the life of this process; -1 if somebody has it. */
   lockFile(path: string): number;
+  /** True if the system has a network interface of that name. */
+  hasInterface(name: string): boolean;
+  /** All shared memory that these processes hold. */
+  heldObjects(pids: readonly number[]): ObjectRef[];
   /** Every object called `name` that some living process of this user holds. */
   findObjects(name: string): ObjectRef[];
 }

@@ -122,16 +122,23 @@ function pinThread(cpu: number): void {
 }
 
 function lockFile(path: string): number {
-  const fd = fs.openSync(path, 'w', 0o600);
-  if (libc.flock(fd, LOCK_EX_NB) === 0) return fd;
-  fs.closeSync(fd);
-  return -1;
+  for (;;) {
+    const fd = fs.openSync(path, 'w', 0o600);
+    if (libc.flock(fd, LOCK_EX_NB) !== 0) {
+      fs.closeSync(fd);
+      return -1;
+    }
+    // Its last owner may have removed the file between our opening and our locking it.
+    const named = fs.statSync(path, { throwIfNoEntry: false });
+    if (named?.ino === fs.fstatSync(fd).ino) return fd;
+    fs.closeSync(fd);
+  }
 }
 
-function findObjects(name: string): ObjectRef[] {
+/** Descriptors of `pids` that are memfds whose link satisfies `wanted`. */
+function memfds(pids: readonly (number | string)[], wanted: (link: string) => boolean): ObjectRef[] {
   const found: ObjectRef[] = [];
-  const link = `/memfd:${name} (deleted)`;
-  for (const pid of fs.readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
+  for (const pid of pids) {
     let fds: string[] = [];
     try {
       fds = fs.readdirSync(`/proc/${pid}/fd`);
@@ -141,7 +148,7 @@ function findObjects(name: string): ObjectRef[] {
     for (const fd of fds) {
       const path = `/proc/${pid}/fd/${fd}`;
       try {
-        if (fs.readlinkSync(path) !== link) continue;
+        if (!wanted(fs.readlinkSync(path))) continue;
         const stat = fs.statSync(path);
         found.push({ pid: Number(pid), fd: Number(fd), ino: stat.ino >>> 0, size: stat.size });
       } catch {
@@ -150,6 +157,12 @@ function findObjects(name: string): ObjectRef[] {
     }
   }
   return found;
+}
+
+function findObjects(name: string): ObjectRef[] {
+  const link = `/memfd:${name} (deleted)`;
+  const pids = fs.readdirSync('/proc').filter((entry) => /^\d+$/.test(entry));
+  return memfds(pids, (found) => found === link);
 }
 
 export const linux: Os = {
@@ -172,5 +185,7 @@ export const linux: Os = {
   startTime,
   pinThread,
   lockFile,
+  hasInterface: (name) => name !== '' && !name.includes('/') && fs.existsSync(`/sys/class/net/${name}`),
   findObjects,
+  heldObjects: (pids) => memfds(pids, (link) => link.startsWith('/memfd:netmap-')),
 };

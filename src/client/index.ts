@@ -1,0 +1,11 @@
+// The library: `import { open } from 'netmap'`.
+
+export { NetmapError } from '../abi/errors.ts';
+export * from '../abi/netmap.ts';
+export { load, status, unload } from './control.ts';
+export { bounce, FrameTable, FrameTemplate, fillLengths, ReceiveTotals } from './frames.ts';
+export { type OpenOptions, open, portInfo, setParameter } from './open.ts';
+export { type FdTarget, type PollOptions, type PollTarget, type PortTarget, POLLERR, POLLIN, POLLOUT, poll, pollAsync } from './poll.ts';
+export { Port, type SharedPort } from './port.ts';
+export { type Extmem, formatPortName, type PortName, type PortOptions, parsePortName, type RingConf } from './port-name.ts';
+export { Ring } from './ring.ts';

@@ -1,0 +1,79 @@
+import { NetmapError } from '../abi/errors.ts';
+import { NM_MAX_EXTRA_BUFS } from '../abi/netmap.ts';
+import { runtimeDirectory } from '../protocol/directory.ts';
+import type { RegisterRequest } from '../protocol/messages.ts';
+import { Port } from './port.ts';
+import { type PortName, parsePortName } from './port-name.ts';
+import { runtimeFor } from './runtime.ts';
+
+/** What a port's name does not say.  Sizes left out are the module's to choose; see spec api §3.5.1. */
+export interface OpenOptions {
+  /** Rings each way, 1 to 16 (pipes: 256); beyond is cut off. */
+  txRings?: number;
+  rxRings?: number;
+  /** Slots per ring, 1 to 4096; beyond is cut off. */
+  txSlots?: number;
+  rxSlots?: number;
+  /** Buffers that belong to no ring, 0 to 524288. */
+  extraBufs?: number;
+  /** Further NR_* register flags. */
+  flags?: number;
+  /** Instead of the mode and ring that the name asks for. */
+  mode?: number;
+  ringId?: number;
+  /** Runtime directory of the module, instead of NETMAP_DIR or the default. */
+  directory?: string;
+}
+
+/**
+ * Opens a port: `vale0:a`, `vale0:a{1`, `netmap:x}1/x`, ... (spec api §4).  Starts a module if none is loaded,
+ * unless NETMAP_AUTOLOAD=0.
+ * @throws NetmapError with the errno that netmap's manual promises: EINVAL for a name that cannot be, EBUSY,
+ *   ENXIO, ENOMEM, ...
+ */
+export async function open(name: string, options: OpenOptions = {}): Promise<Port> {
+  const request = registerRequest(parsePortName(name), options);
+  const runtime = await runtimeFor(`open "${name}"`, options.directory ?? runtimeDirectory());
+  const reply = await runtime.connection!.request('register', request);
+  try {
+    return Port.map(runtime, request.name, reply);
+  } catch (error) {
+    await runtime.connection!.request('release', { registration: reply.registration });
+    throw error;
+  }
+}
+
+/** A port's sizes, without opening it (PORT_INFO_GET, spec api §3.5.2); a port that is not there leaves no trace. */
+export async function portInfo(name: string, options: OpenOptions = {}) {
+  const runtime = await runtimeFor(`ask about "${name}"`, options.directory ?? runtimeDirectory());
+  return runtime.connection!.request('portInfo', registerRequest(parsePortName(name), options));
+}
+
+/** Sets a parameter of the module; known is `bridge_batch` (spec api §5). */
+export async function setParameter(parameter: string, value: number, directory = runtimeDirectory()): Promise<void> {
+  const runtime = await runtimeFor(`set "${parameter}"`, directory);
+  await runtime.connection!.request('setParameter', { parameter, value });
+}
+
+function registerRequest(parsed: PortName, options: OpenOptions): RegisterRequest {
+  if (parsed.options.extmem || parsed.options.share.length > 0) {
+    throw new NetmapError('EOPNOTSUPP', `Cannot open "${parsed.name}": the options @extmem and @share are not supported by this version`);
+  }
+  const { conf } = parsed.options;
+  const extraBufs = options.extraBufs ?? 0;
+  if (!Number.isInteger(extraBufs) || extraBufs < 0 || extraBufs > NM_MAX_EXTRA_BUFS) {
+    throw new NetmapError('EINVAL', `Cannot open "${parsed.name}" with ${extraBufs} extra buffers: 0 to ${NM_MAX_EXTRA_BUFS} are allowed`);
+  }
+  return {
+    name: parsed.name,
+    mode: options.mode ?? parsed.mode,
+    ringId: options.ringId ?? parsed.ringId,
+    flags: parsed.flags | (options.flags ?? 0),
+    memId: parsed.memId,
+    txRings: options.txRings ?? conf.txRings,
+    rxRings: options.rxRings ?? conf.rxRings,
+    txSlots: options.txSlots ?? conf.txSlots,
+    rxSlots: options.rxSlots ?? conf.rxSlots,
+    extraBufs,
+  };
+}

@@ -1,0 +1,247 @@
+// Waiting for ports.  poll() does what netmap's does (spec api §2.10): pushes what is pending on TX, looks at
+// RX, and sleeps only if nothing is ready.  To sleep, the rings are armed with this thread's bell, looked at
+// once more, and the bell is waited for: no wake-up is lost, and an idle waiter costs nothing.
+
+import net from 'node:net';
+import { NetmapError } from '../abi/errors.ts';
+import { SYNC_REINIT } from '../abi/state.ts';
+import type { Bell } from '../dataplane/bells.ts';
+import { os } from '../os/index.ts';
+import type { Port } from './port.ts';
+import type { Ring } from './ring.ts';
+import type { Runtime } from './runtime.ts';
+
+export const POLLIN = 0x001;
+export const POLLOUT = 0x004;
+export const POLLERR = 0x008;
+
+/** One port to wait for, or one descriptor of any other kind. */
+export type PollTarget = PortTarget | FdTarget;
+
+export interface PortTarget {
+  port: Port;
+  /** What is waited for. */
+  events: 'in' | 'out' | 'both';
+  /** POLLIN, POLLOUT, POLLERR bits: filled in. POLLERR: a ring was found broken and was reset. */
+  revents?: number;
+}
+
+export interface FdTarget {
+  fd: number;
+  events: 'in' | 'out' | 'both';
+  revents?: number;
+}
+
+export interface PollOptions {
+  signal?: AbortSignal;
+  /** Milliseconds, fractions count; absent or negative: for ever. */
+  timeoutMs?: number;
+}
+
+/** Where a ring could not be armed because enough others sleep on it, it is looked at by the clock. */
+const CROWDED_MS = 1;
+
+const EVENT_BITS = { in: POLLIN, out: POLLOUT, both: POLLIN | POLLOUT } as const;
+
+/**
+ * Waits for any number of ports, mixed with other descriptors, blocking this thread: for workers and simple
+ * programs.
+ * @param timeoutMs  0 looks once, negative waits for ever
+ * @returns how many targets are ready; 0 when the time was over
+ */
+export function poll(targets: readonly PollTarget[], timeoutMs = -1): number {
+  const deadline = timeoutMs < 0 ? Number.POSITIVE_INFINITY : performance.now() + timeoutMs;
+  const ports = targets.filter((target) => 'port' in target);
+  for (;;) {
+    const ready = look(ports);
+    if (ready > 0 || timeoutMs === 0) return ready + pollFds(targets, [], 0);
+    const bells = bellsFor(ports);
+    const crowded = arm(ports, bells);
+    const now = look(ports);
+    const remaining = deadline - performance.now();
+    let others = 0;
+    if (now === 0 && remaining > 0) {
+      const limit = crowded ? Math.min(CROWDED_MS, remaining) : remaining;
+      others = pollFds(targets, [...bells.values()], Number.isFinite(limit) ? limit : -1);
+    }
+    disarm(ports, bells);
+    for (const bell of bells.values()) os.drainBell(bell.fd);
+    const found = now || look(ports);
+    if (found + others > 0 || performance.now() >= deadline) return found + others;
+  }
+}
+
+/**
+ * The same without blocking: the event loop goes on meanwhile.
+ * @returns how many targets are ready; 0 when the time was over
+ * @throws the signal's reason when aborted
+ */
+export async function pollAsync(targets: readonly PortTarget[], { signal, timeoutMs = -1 }: PollOptions = {}): Promise<number> {
+  const deadline = timeoutMs < 0 ? Number.POSITIVE_INFINITY : performance.now() + timeoutMs;
+  for (;;) {
+    signal?.throwIfAborted();
+    if (targets.some((target) => target.port.closed)) throw new NetmapError('ENXIO', 'Cannot wait for a port that is closed');
+    const ready = look(targets);
+    if (ready > 0 || timeoutMs === 0) return ready;
+    const sleepers = new Map(targets.map(({ port }) => [port.runtime, sleeperOf(port.runtime)]));
+    const bells = new Map([...sleepers].map(([runtime, sleeper]) => [runtime, sleeper.bell]));
+    const crowded = arm(targets, bells);
+    const now = look(targets);
+    const remaining = deadline - performance.now();
+    if (now === 0 && remaining > 0) {
+      await sleepUntilAny([...sleepers.values()], crowded ? Math.min(CROWDED_MS, remaining) : remaining, signal);
+    }
+    disarm(targets, bells);
+    if (now > 0) return now;
+    if (performance.now() >= deadline) return look(targets);
+  }
+}
+
+// ---- looking -------------------------------------------------------------------------------------------------
+
+/** Syncs and fills in revents; how many targets are ready. */
+function look(targets: readonly PortTarget[]): number {
+  let ready = 0;
+  for (const target of targets) {
+    target.revents = lookAt(target.port, EVENT_BITS[target.events]);
+    if (target.revents !== 0) ready++;
+  }
+  return ready;
+}
+
+function lookAt(port: Port, wanted: number): number {
+  let found = 0;
+  let broken = 0;
+  for (const ring of port.txRings) {
+    if (found & POLLOUT || !(wanted & POLLOUT)) {
+      if (!ring.pending) continue;
+    }
+    broken |= port.txSyncRing(ring);
+    if (wanted & POLLOUT && ring.cur !== ring.tail) found |= POLLOUT;
+  }
+  if (wanted & POLLIN) {
+    broken |= port.rxSync();
+    if (port.rxRings.some((ring) => ring.cur !== ring.tail)) {
+      found |= POLLIN;
+      port.stamp();
+    }
+  }
+  return broken & SYNC_REINIT ? found | POLLERR : found;
+}
+
+// ---- arming --------------------------------------------------------------------------------------------------
+
+function waitedFor({ port, events }: PortTarget): Ring[] {
+  return [...(events === 'in' ? [] : port.txRings), ...(events === 'out' ? [] : port.rxRings)];
+}
+
+/** True if some ring has no place left for another sleeper. */
+function arm(targets: readonly PortTarget[], bells: ReadonlyMap<Runtime, Bell>): boolean {
+  let crowded = false;
+  for (const target of targets) {
+    const { dataPlane } = target.port.runtime;
+    for (const ring of waitedFor(target)) {
+      if (!dataPlane.armBell(ring.kring, bells.get(target.port.runtime)!.id)) crowded = true;
+    }
+  }
+  return crowded;
+}
+
+function disarm(targets: readonly PortTarget[], bells: ReadonlyMap<Runtime, Bell>): void {
+  for (const target of targets) {
+    if (target.port.closed) continue;
+    const { dataPlane } = target.port.runtime;
+    for (const ring of waitedFor(target)) dataPlane.disarmBell(ring.kring, bells.get(target.port.runtime)!.id);
+  }
+}
+
+// ---- sleeping ------------------------------------------------------------------------------------------------
+
+const blockingBells = new WeakMap<Runtime, Bell>();
+
+function bellsFor(targets: readonly PortTarget[]): Map<Runtime, Bell> {
+  const bells = new Map<Runtime, Bell>();
+  for (const { runtime } of targets.map((target) => target.port)) {
+    let bell = blockingBells.get(runtime);
+    if (!bell) {
+      bell = runtime.bells.create(runtime.token);
+      blockingBells.set(runtime, bell);
+    }
+    bells.set(runtime, bell);
+  }
+  return bells;
+}
+
+let pollfds = new Uint8Array(64 * 8);
+
+/** poll(2) on the bells and on those targets that are descriptors; how many of the latter are ready. */
+function pollFds(targets: readonly PollTarget[], bells: readonly Bell[], timeoutMs: number): number {
+  const fds = targets.filter((target) => 'fd' in target);
+  const count = fds.length + bells.length;
+  if (count === 0 && timeoutMs === 0) return 0;
+  if (pollfds.length < count * 8) pollfds = new Uint8Array(count * 16);
+  const view = new DataView(pollfds.buffer);
+  [...fds, ...bells].forEach((target, i) => {
+    view.setInt32(i * 8, target.fd, true);
+    view.setInt16(i * 8 + 4, 'events' in target ? EVENT_BITS[target.events] : POLLIN, true);
+    view.setInt16(i * 8 + 6, 0, true);
+  });
+  os.poll(pollfds, count, timeoutMs);
+  let ready = 0;
+  fds.forEach((target, i) => {
+    target.revents = view.getInt16(i * 8 + 6, true);
+    if (target.revents !== 0) ready++;
+  });
+  return ready;
+}
+
+/** A bell that the event loop listens to, shared by all that await something in this thread. */
+class Sleeper {
+  readonly bell: Bell;
+  readonly #socket: net.Socket;
+  readonly #awake = new Set<() => void>();
+
+  constructor(runtime: Runtime) {
+    this.bell = runtime.bells.create(runtime.token);
+    this.#socket = new net.Socket({ fd: this.bell.fd, readable: true, writable: false });
+    this.#socket.unref();
+    this.#socket.on('data', () => {
+      for (const wake of this.#awake) wake();
+    });
+  }
+
+  sleep(timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = () => {
+        clearTimeout(timer);
+        signal?.removeEventListener('abort', wake);
+        this.#awake.delete(wake);
+        if (this.#awake.size === 0) this.#socket.unref();
+        resolve();
+      };
+      const timer = Number.isFinite(timeoutMs) ? setTimeout(wake, timeoutMs) : undefined;
+      signal?.addEventListener('abort', wake);
+      this.#awake.add(wake);
+      this.#socket.ref();
+    });
+  }
+}
+
+async function sleepUntilAny(sleepers: readonly Sleeper[], timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
+  if (sleepers.length === 1) return sleepers[0]!.sleep(timeoutMs, signal);
+  const enough = new AbortController();
+  const either = signal ? AbortSignal.any([signal, enough.signal]) : enough.signal;
+  await Promise.race(sleepers.map((sleeper) => sleeper.sleep(timeoutMs, either)));
+  enough.abort();
+}
+
+const sleepersByRuntime = new WeakMap<Runtime, Sleeper>();
+
+function sleeperOf(runtime: Runtime): Sleeper {
+  let sleeper = sleepersByRuntime.get(runtime);
+  if (!sleeper) {
+    sleeper = new Sleeper(runtime);
+    sleepersByRuntime.set(runtime, sleeper);
+  }
+  return sleeper;
+}

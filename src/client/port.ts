@@ -1,0 +1,275 @@
+// An open port: its rings, its syncs, its end.
+
+import { NetmapError } from '../abi/errors.ts';
+import * as abi from '../abi/netmap.ts';
+import * as st from '../abi/state.ts';
+import type { Mapping } from '../mem/arena.ts';
+import { os } from '../os/index.ts';
+import type { RegisterReply } from '../protocol/messages.ts';
+import { mapPeers } from './peers.ts';
+import { type PollOptions, pollAsync } from './poll.ts';
+import { Ring } from './ring.ts';
+import { lentRuntime, type Runtime } from './runtime.ts';
+
+/** What a sync of one ring is called with; which function that is depends on the kind of port. */
+type Sync = (state: number, kring: number, token: number, stateSlot: number) => number;
+
+/** A port as it goes to another thread of the process (structured clone). See Port.share(). */
+export interface SharedPort {
+  readonly memory: WebAssembly.Memory;
+  readonly system: number;
+  readonly token: number;
+  readonly name: string;
+  readonly reply: RegisterReply;
+  readonly region: Mapping;
+  readonly state: Mapping;
+}
+
+export class Port implements Disposable {
+  /** As the core knows it, without `netmap:` and suffixes. */
+  readonly name: string;
+  /** Bound TX rings, in order. */
+  readonly txRings: readonly Ring[];
+  /** Bound RX rings, in order. */
+  readonly rxRings: readonly Ring[];
+  /** nr_mem_id: ports of equal id share buffers, which may be swapped between them. */
+  readonly memId: number;
+  /** Bytes of the region. */
+  readonly memSize: number;
+  readonly #runtime: Runtime;
+  readonly #reply: RegisterReply;
+  readonly #region: Mapping;
+  readonly #state: Mapping;
+  /** Descriptors of region and state: through them a later module, and peers, find the memory. */
+  readonly #fds: readonly number[];
+  readonly #tx: Sync;
+  readonly #rx: Sync;
+  #closed = false;
+
+  /** Not for applications: see open() and attach(). */
+  constructor(runtime: Runtime, name: string, reply: RegisterReply, region: Mapping, state: Mapping, fds: readonly number[]) {
+    this.name = name;
+    this.memId = reply.memId;
+    this.memSize = reply.memSize;
+    this.#runtime = runtime;
+    this.#reply = reply;
+    this.#region = region;
+    this.#state = state;
+    this.#fds = fds;
+    const { bufs } = reply.region;
+    const shown = { address: region.address + bufs.ofs, size: bufs.size, count: bufs.count };
+    const ring = ({ ringOfs, kringOfs }: { ringOfs: number; kringOfs: number }) =>
+      new Ring(runtime.arena, region.address + ringOfs, state.address + kringOfs, shown);
+    this.txRings = reply.tx.map(ring);
+    this.rxRings = reply.rx.map(ring);
+    const { dataPlane } = runtime;
+    this.#tx = reply.kind === 'vale' ? dataPlane.valeTxSync : dataPlane.pipeTxSync;
+    this.#rx = reply.kind === 'vale' ? dataPlane.valeRxSync : dataPlane.pipeRxSync;
+  }
+
+  /** Maps what a registration was given, and commits its rings and buffers. */
+  static map(runtime: Runtime, name: string, reply: RegisterReply): Port {
+    const { arena } = runtime;
+    const region = os.openObject(reply.region.ref);
+    const state = os.openObject(reply.state.ref);
+    const regionMapping = arena.mapOwn(region.fd, region.ino, region.size, reply.region.slot);
+    const stateMapping = arena.mapOwn(state.fd, state.ino, state.size);
+    const port = new Port(runtime, name, reply, regionMapping, stateMapping, [region.fd, state.fd]);
+    port.#populate();
+    if (reply.kind === 'vale') port.#showOwner(region.fd);
+    return port;
+  }
+
+  /** The port as another thread of this process sees it, from what share() gave. */
+  static attach(shared: SharedPort): Port {
+    const runtime = lentRuntime(shared.memory, shared.system, shared.token);
+    return new Port(runtime, shared.name, shared.reply, shared.region, shared.state, []);
+  }
+
+  /** Extra buffers granted at open. */
+  get extraBufs(): number {
+    return this.#reply.extraBufs;
+  }
+
+  /** First extra buffer, 0 if there is none; each holds the index of the next in its first word (spec api §1.6). */
+  get bufsHead(): number {
+    return this.#runtime.arena.view.getUint32(this.#ifAddress + abi.IF_BUFS_HEAD, true);
+  }
+
+  set bufsHead(index: number) {
+    this.#runtime.arena.view.setUint32(this.#ifAddress + abi.IF_BUFS_HEAD, index, true);
+  }
+
+  /** The whole region as bytes: netmap_if at `nifpOfs`, rings, buffers. Valid until the port is closed. */
+  get memory(): Uint8Array {
+    return this.#runtime.arena.bytes.subarray(this.#region.address, this.#region.address + this.#region.size);
+  }
+
+  /** nr_offset: where this opening's netmap_if is in `memory`. */
+  get nifpOfs(): number {
+    return this.#reply.ifOfs;
+  }
+
+  /** Whole port's sizes, as PORT_INFO_GET tells them. */
+  get info(): Pick<RegisterReply, 'txRings' | 'rxRings' | 'txSlots' | 'rxSlots'> {
+    const { txRings, rxRings, txSlots, rxSlots } = this.#reply;
+    return { txRings, rxRings, txSlots, rxSlots };
+  }
+
+  /** For the data plane's own frame loops; applications have no business here. */
+  get runtime(): Runtime {
+    return this.#runtime;
+  }
+
+  /**
+   * NIOCTXSYNC: sends what lies before head on every bound TX ring.  Never blocks.  A ring that the
+   * application has broken is reset (spec api §2.4); one that another thread is syncing is passed over.
+   * @returns SYNC_REINIT bits of the rings, 0 when all is well
+   */
+  txSync(): number {
+    let answer = 0;
+    for (const ring of this.txRings) answer |= this.txSyncRing(ring);
+    return answer & st.SYNC_REINIT;
+  }
+
+  /** NIOCRXSYNC: gives back what lies before head on every bound RX ring, and shows what has arrived. */
+  rxSync(): number {
+    let answer = 0;
+    for (const ring of this.rxRings) answer |= this.rxSyncRing(ring);
+    return answer & st.SYNC_REINIT;
+  }
+
+  txSyncRing(ring: Ring): number {
+    const { token, bells } = this.#runtime;
+    const slot = this.#reply.state.slot;
+    let answer = this.#tx(this.#state.address, ring.kring, token, slot);
+    // The switch may change again while we look; whoever changes it for ever only gets itself more work.
+    while (answer & st.SYNC_REMAP) {
+      mapPeers(this.#runtime.arena, this.#state.address, slot);
+      answer = this.#tx(this.#state.address, ring.kring, token, slot);
+    }
+    if (answer & st.SYNC_RING_BELLS) bells.ringCollected();
+    return answer;
+  }
+
+  rxSyncRing(ring: Ring): number {
+    const answer = this.#rx(this.#state.address, ring.kring, this.#runtime.token, this.#reply.state.slot);
+    if (answer & st.SYNC_RING_BELLS) this.#runtime.bells.ringCollected();
+    return answer;
+  }
+
+  /** Stamps the RX rings with the time of day, as netmap does at each sync; poll does it, bare syncs need not. */
+  stamp(): void {
+    const now = Date.now();
+    const { view } = this.#runtime.arena;
+    for (const ring of this.rxRings) {
+      view.setBigInt64(ring.address + abi.RING_TS, BigInt(Math.floor(now / 1000)), true);
+      view.setBigInt64(ring.address + abi.RING_TS + 8, BigInt((now % 1000) * 1000), true);
+    }
+  }
+
+  /** Resolves once an RX ring has frames. @throws the signal's reason when aborted. */
+  async readable(options: PollOptions = {}): Promise<void> {
+    await pollAsync([{ port: this, events: 'in' }], options);
+  }
+
+  /** Resolves once a TX ring has room. */
+  async writable(options: PollOptions = {}): Promise<void> {
+    await pollAsync([{ port: this, events: 'out' }], options);
+  }
+
+  /**
+   * Received frames as they come, a ring at a time: what lies in [head, tail) is the loop body's, which calls
+   * publish() for what it is done with.  Ends when the port is closed or the signal aborts.
+   */
+  async *batches({ signal }: { signal?: AbortSignal } = {}): AsyncGenerator<Ring, void, undefined> {
+    while (!this.#closed && !signal?.aborted) {
+      try {
+        await this.readable(signal ? { signal } : {});
+      } catch (error) {
+        if (signal?.aborted || this.#closed) return;
+        throw error;
+      }
+      for (const ring of this.rxRings) if (!ring.empty) yield ring;
+    }
+  }
+
+  /** Drop counters of this port's TX rings by reason; reasons that never happened are left out. */
+  get drops(): Record<string, number> {
+    const { view } = this.#runtime.arena;
+    const drops: Record<string, number> = {};
+    for (const ring of this.txRings) {
+      st.DROP_NAMES.forEach((name, reason) => {
+        const count = Number(view.getBigUint64(ring.kring + st.KR_DROPS + 8 * reason, true));
+        if (count > 0) drops[name] = (drops[name] ?? 0) + count;
+      });
+    }
+    return drops;
+  }
+
+  /** What a worker needs to use the port: post it, then Port.attach() it there.  Close the port here, at the end. */
+  share(): SharedPort {
+    const { arena, system, token } = this.#runtime;
+    return { memory: arena.memory, system, token, name: this.name, reply: this.#reply, region: this.#region, state: this.#state };
+  }
+
+  /** Gives the port back.  Frames sent before are delivered; rings must not be touched any more. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    const { connection, arena } = this.#runtime;
+    if (!connection) return; // Lent: its owner closes it.
+    arena.unmapOwn(this.#region);
+    arena.unmapOwn(this.#state);
+    try {
+      await connection.request('release', { registration: this.#reply.registration });
+    } catch (error) {
+      if (!(error instanceof NetmapError && error.code === 'EPIPE')) throw error; // No module: nothing to give back to.
+    } finally {
+      for (const fd of this.#fds) os.closeFd(fd);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.close().catch(() => {});
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  get #ifAddress(): number {
+    return this.#region.address + this.#reply.ifOfs;
+  }
+
+  #populate(): void {
+    const { arena } = this.#runtime;
+    const { bufs } = this.#reply.region;
+    arena.populate(this.#region.address, Math.ceil(bufs.ofs / 4096) * 4096);
+    let lowest = bufs.count;
+    let highest = -1;
+    for (const ring of [...this.txRings, ...this.rxRings]) {
+      for (let slot = 0; slot < ring.numSlots; slot++) {
+        const index = ring.bufIdx(slot);
+        if (index >= bufs.count) continue;
+        if (index < lowest) lowest = index;
+        if (index > highest) highest = index;
+      }
+    }
+    if (highest < lowest) return;
+    const from = Math.floor((bufs.ofs + lowest * bufs.size) / 4096) * 4096;
+    const to = Math.ceil((bufs.ofs + (highest + 1) * bufs.size) / 4096) * 4096;
+    arena.populate(this.#region.address + from, to - from);
+  }
+
+  /** Where peers find the region should the module be gone. */
+  #showOwner(fd: number): void {
+    const { view } = this.#runtime.arena;
+    const ring = this.rxRings[0] ?? this.txRings[0];
+    if (!ring) return;
+    const entry = this.#state.address + st.SW_PORTS + view.getUint32(ring.kring + st.KR_PORT, true) * st.PT_SIZE;
+    view.setUint32(entry + st.PT_OWNER_PID, process.pid, true);
+    view.setUint32(entry + st.PT_OWNER_FD, fd, true);
+  }
+}
+

@@ -1,0 +1,67 @@
+// What a thread needs to move packets: the process's arena, its own instance of the data plane, the bells.
+// Threads that own ports have a control connection as well; threads that were lent ports do not.
+
+import { Bells } from '../dataplane/bells.ts';
+import { type DataPlane, instantiate } from '../dataplane/dataplane.ts';
+import { Arena, type Mapping } from '../mem/arena.ts';
+import { os } from '../os/index.ts';
+import { runtimeDirectory } from '../protocol/directory.ts';
+import { Connection } from './connection.ts';
+
+export interface Runtime {
+  readonly arena: Arena;
+  readonly dataPlane: DataPlane;
+  readonly bells: Bells;
+  /** Names this client in rings it is busy with. */
+  readonly token: number;
+  /** Where system memory is mapped. */
+  readonly system: number;
+  readonly connection: Connection | undefined;
+}
+
+const runtimes = new Map<string, Promise<Runtime>>();
+const lent = new Map<SharedArrayBuffer, Runtime>();
+
+/** The runtime of this thread for a module's directory, made at first use. */
+export function runtimeFor(purpose: string, directory = runtimeDirectory()): Promise<Runtime> {
+  const known = runtimes.get(directory);
+  if (known) return known;
+  const made = create(directory, purpose);
+  runtimes.set(directory, made);
+  made.catch(() => runtimes.delete(directory));
+  return made;
+}
+
+async function create(directory: string, purpose: string): Promise<Runtime> {
+  const connection = await Connection.open(directory, purpose);
+  try {
+    const { token, system } = connection.hello!;
+    const arena = Arena.create();
+    // The descriptor stays open: through it a later module finds what this one made.
+    const object = os.openObject(system);
+    const mapping = arena.mapOwn(object.fd, object.ino, object.size);
+    return make(arena, mapping.address, token, connection);
+  } catch (error) {
+    connection.close();
+    throw error;
+  }
+}
+
+/** The runtime of a thread that was lent ports by another thread of the process. */
+export function lentRuntime(memory: WebAssembly.Memory, system: number, token: number): Runtime {
+  const known = lent.get(memory.buffer);
+  if (known) return known;
+  const runtime = make(Arena.attach(memory), system, token, undefined);
+  lent.set(memory.buffer, runtime);
+  return runtime;
+}
+
+function make(arena: Arena, system: number, token: number, connection: Connection | undefined): Runtime {
+  const dataPlane = instantiate(arena);
+  return { arena, dataPlane, bells: new Bells(arena, system), token, system, connection };
+}
+
+/** Private memory of the process that the data plane can reach: templates, tables, totals. */
+export function allocate(runtime: Runtime, size: number): Mapping {
+  return runtime.arena.allocate(size);
+}

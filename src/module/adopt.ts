@@ -1,0 +1,124 @@
+// Taking over: a module started after a crash opens, through its living clients, the memory that its
+// predecessor made, and rebuilds the registry from the record.  Traffic goes on meanwhile.
+
+import { os } from '../os/index.ts';
+import type { Adapter, Pipe, PipeEnd } from './adapter.ts';
+import type { RegistryRecord } from './journal.ts';
+import type { Region, State } from './memory.ts';
+import { pipeKey } from './ports.ts';
+import type { Registry } from './registry.ts';
+import { claimIf, claimRing, type Ring } from './rings.ts';
+import { Switch } from './switch.ts';
+
+/**
+ * @param holders  processes that still run and may hold the memory
+ * @returns tokens of registrations that could not be taken over, because nobody holds their memory any more
+ */
+export function restore(registry: Registry, record: RegistryRecord, holders: readonly number[]): Set<number> {
+  const { memory, ports } = registry;
+  const found = objectsOf(holders);
+  const regions = new Map<number, Region>();
+  const states = new Map<number, State>();
+  for (const { slot, memId, object, geometry } of record.regions) {
+    const here = found(object.ino, object.size);
+    if (here) regions.set(slot, memory.adoptRegion(slot, memId, here, geometry));
+  }
+  for (const { slot, object } of record.states) {
+    const here = found(object.ino, object.size);
+    if (here) states.set(slot, memory.adoptState(slot, here));
+  }
+  for (const { name, state } of record.switches) {
+    const shared = states.get(state);
+    if (shared) ports.switches.set(name, new Switch(memory, name, shared));
+  }
+  const common = (adapter: { name: string; region: number; state: number; tx: Ring[]; rx: Ring[] }) => {
+    const region = regions.get(adapter.region);
+    const state = states.get(adapter.state);
+    if (!region || !state) return undefined;
+    return { name: adapter.name, region, state, tx: adapter.tx, rx: adapter.rx };
+  };
+  for (const entry of record.valePorts) {
+    const shared = common(entry);
+    const sw = ports.switches.get(entry.sw);
+    if (!sw) continue;
+    sw.adopt(entry.port);
+    if (!shared) {
+      sw.remove(entry.port); // Nobody has its memory: senders must not look for it.
+      continue;
+    }
+    shared.region.users++;
+    sw.setModule(entry.port, shared.region.object);
+    ports.adapters.set(entry.name, { kind: 'vale', ...shared, sw, port: entry.port });
+  }
+  for (const entry of record.pipes) {
+    const shared = entry.ends.map(common);
+    if (shared.some((end) => end === undefined)) continue;
+    const ends: PipeEnd[] = [];
+    const pipe: Pipe = { parent: entry.parent, id: entry.id, ends: ends as unknown as Pipe['ends'] };
+    for (const end of shared) ends.push({ kind: 'pipe', ...end!, pipe });
+    ends[0]!.region.users++;
+    ports.pipes.set(pipeKey(pipe.parent, pipe.id), pipe);
+    for (const end of ends) ports.adapters.set(end.name, end);
+  }
+  for (const { name, region } of record.parents) {
+    const shared = regions.get(region);
+    if (!shared) continue;
+    shared.users++;
+    ports.parents.set(name, { kind: 'parent', name, region: shared });
+  }
+  const lost = restoreRegistrations(registry, record);
+  markTaken(registry);
+  return lost;
+}
+
+function restoreRegistrations(registry: Registry, record: RegistryRecord): Set<number> {
+  const lost = new Set<number>();
+  registry.nextRegistration = record.nextRegistration;
+  for (const { id, token, adapter: name, tx, rx, ifOfs } of record.registrations) {
+    const adapter = registry.ports.adapters.get(name);
+    if (!adapter) {
+      lost.add(token);
+      continue;
+    }
+    const pick = (rings: readonly Ring[], indices: number[]) => rings.filter((ring) => indices.includes(ring.index));
+    registry.registrations.set(id, { id, token, adapter, tx: pick(adapter.tx, tx), rx: pick(adapter.rx, rx), ifOfs });
+  }
+  return lost;
+}
+
+/** What is taken in a region's pools is what its rings and openings refer to now. */
+function markTaken(registry: Registry): void {
+  const { memory, ports, registrations } = registry;
+  const byRegion = new Map<Region, Adapter[]>();
+  for (const adapter of ports.adapters.values()) {
+    byRegion.set(adapter.region, [...(byRegion.get(adapter.region) ?? []), adapter]);
+  }
+  for (const [region, adapters] of byRegion) {
+    memory.withRegion(region, (base) => {
+      const { view } = memory.arena;
+      for (const adapter of adapters) {
+        for (const ring of [...adapter.tx, ...adapter.rx]) claimRing(view, base, region, ring);
+      }
+      for (const registration of registrations.values()) {
+        if (registration.adapter.region === region) claimIf(view, base, region, registration.ifOfs);
+      }
+    });
+  }
+}
+
+/** Finds shared memory by inode among all that the processes hold, and opens it here. */
+function objectsOf(pids: readonly number[]) {
+  const held = os.heldObjects(pids);
+  return (ino: number, size: number) => {
+    for (const ref of held) {
+      if (ref.ino !== ino || ref.size !== size) continue;
+      try {
+        const { fd } = os.openObject(ref);
+        return { pid: process.pid, fd, ino, size };
+      } catch {
+        // Closed since; perhaps another process holds it too.
+      }
+    }
+    return undefined;
+  };
+}

@@ -1,0 +1,78 @@
+// netmapd: loads the module and keeps it until it is unloaded.
+
+import fs from 'node:fs';
+import { parseArgs } from 'node:util';
+import { NetmapError } from '../abi/errors.ts';
+import { os } from '../os/index.ts';
+import { ensureDirectory, lockPath, runtimeDirectory, socketPath } from '../protocol/directory.ts';
+import { Module } from './module.ts';
+import { serve } from './server.ts';
+
+const USAGE = `usage: netmapd [-h] [-x SECONDS]
+netmap's module: owns names, ports and memory of a runtime directory (NETMAP_DIR). Started by
+"nm-loader l", or on demand by the first program that opens a port.
+  -x SECONDS   go away so long after the last client (default: stay)
+  -h           this text
+`;
+
+function main(): void {
+  const { values } = parseArgs({ options: { x: { type: 'string', short: 'x' }, h: { type: 'boolean', short: 'h' } } });
+  if (values.h) {
+    process.stdout.write(USAGE);
+    return;
+  }
+  const directory = runtimeDirectory();
+  ensureDirectory(directory);
+  const path = socketPath(directory);
+  if (os.lockFile(lockPath(directory)) < 0) {
+    throw new NetmapError('EBUSY', `Cannot load netmap: it is loaded already in ${directory}; "nm-loader s" shows it`);
+  }
+  // A socket without the lock's owner: the module before us did not end by itself.
+  const crashed = fs.existsSync(path);
+  const module = new Module(directory, crashed);
+  if (crashed) fs.unlinkSync(path);
+
+  const idle = new IdleTimer(values.x === undefined ? undefined : Number(values.x) * 1000, unload);
+  const server = serve(module, path, { unload: () => setImmediate(unload), clients: (count) => idle.update(count) });
+  server.on('listening', () => process.stdout.write(`ready ${process.pid}\n`));
+  server.on('error', (error) => fail(new NetmapError('EACCES', `Cannot listen on ${path}: ${error.message}`)));
+  idle.update(module.clients.size);
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, unload);
+  // Whoever started us may have closed the other ends of these.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+
+  function unload(): void {
+    server.close();
+    fs.rmSync(path, { force: true });
+    fs.rmSync(lockPath(directory), { force: true });
+    process.exit(0);
+  }
+}
+
+/** Runs `expired` some time after the last client has gone. */
+class IdleTimer {
+  readonly #afterMs: number | undefined;
+  readonly #expired: () => void;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(afterMs: number | undefined, expired: () => void) {
+    this.#afterMs = afterMs;
+    this.#expired = expired;
+  }
+
+  update(clients: number): void {
+    clearTimeout(this.#timer);
+    if (clients === 0 && this.#afterMs !== undefined) this.#timer = setTimeout(this.#expired, this.#afterMs);
+  }
+}
+
+function fail(error: unknown): never {
+  process.stderr.write(`netmapd: ${error instanceof NetmapError ? error.message : (error as Error).stack}\n`);
+  process.exit(1);
+}
+
+try {
+  main();
+} catch (error) {
+  fail(error);
+}

@@ -1,0 +1,175 @@
+// The module: plays the kernel's part.  Owns the system memory, the registry and the list of clients; keeps
+// the registry's record; takes over what a module before it has left.
+
+import { NetmapError } from '../abi/errors.ts';
+import * as st from '../abi/state.ts';
+import { Bells } from '../dataplane/bells.ts';
+import { instantiate } from '../dataplane/dataplane.ts';
+import { Arena } from '../mem/arena.ts';
+import { type ObjectRef, os } from '../os/index.ts';
+import type { HelloReply, Status } from '../protocol/messages.ts';
+import { restore } from './adopt.ts';
+import { type RegistryRecord, readRecord, writeRecord } from './journal.ts';
+import { Memory } from './memory.ts';
+import { Registry } from './registry.ts';
+
+export const VERSION = '0.1.0';
+
+export interface Client {
+  readonly token: number;
+  readonly pid: number;
+  readonly startTime: string;
+  /** False between a module's restart and the client's return. */
+  connected: boolean;
+}
+
+export class Module {
+  readonly directory: string;
+  readonly registry: Registry;
+  readonly clients = new Map<number, Client>();
+  readonly #arena: Arena;
+  readonly #system: ObjectRef;
+  readonly #systemAddress: number;
+  readonly #lost: NodeJS.Timeout;
+  #nextToken = 1;
+
+  /** @param survivors  look for what a module that died in this directory has left */
+  constructor(directory: string, survivors: boolean) {
+    this.directory = directory;
+    this.#arena = Arena.create();
+    const name = `netmap-system ${directory}`.slice(0, 240);
+    const old = survivors ? openFirst(os.findObjects(name)) : undefined;
+    const object = old ?? os.createObject(name, st.SYS_SIZE);
+    this.#system = { pid: process.pid, fd: object.fd, ino: object.ino, size: object.size };
+    this.#systemAddress = this.#arena.mapOwn(object.fd, object.ino, object.size).address;
+    const bells = new Bells(this.#arena, this.#systemAddress);
+    this.registry = new Registry(new Memory(this.#arena), instantiate(this.#arena), () => bells.ringCollected());
+    this.registry.systemAddress = this.#systemAddress;
+    const record = old && readRecord(this.#arena, this.#systemAddress);
+    if (record) this.#adopt(record);
+    const { view } = this.#arena;
+    view.setUint32(this.#systemAddress + st.SYS_MAGIC, st.STATE_MAGIC, true);
+    view.setUint32(this.#systemAddress + st.SYS_VERSION, st.STATE_VERSION, true);
+    view.setUint32(this.#systemAddress + st.SYS_MODULE_PID, process.pid, true);
+    this.keep();
+    this.#lost = setInterval(() => this.#dropDead(), 50);
+    if (!this.#anyLost()) clearInterval(this.#lost);
+  }
+
+  /** Ports that are open. */
+  get openPorts(): number {
+    return this.registry.registrations.size;
+  }
+
+  /** A client introduces itself, for the first time or, with its token, after the module's restart. */
+  hello(pid: number, startTime: string, token?: number): Client {
+    const known = token === undefined ? undefined : this.clients.get(token);
+    if (known && known.pid === pid && known.startTime === startTime) {
+      known.connected = true;
+      return known;
+    }
+    if (token !== undefined) {
+      throw new NetmapError('ENOENT', `Cannot take client ${token} back: this module knows nothing of it; open its ports again`);
+    }
+    const client: Client = { token: this.#nextToken++, pid, startTime, connected: true };
+    this.clients.set(client.token, client);
+    this.keep();
+    return client;
+  }
+
+  helloReply(client: Client): HelloReply {
+    return { token: client.token, pid: process.pid, version: VERSION, system: this.#system };
+  }
+
+  /** A client is gone, in whatever way. */
+  goodbye(client: Client): void {
+    if (!this.clients.delete(client.token)) return;
+    this.registry.releaseClient(client.token);
+    this.keep();
+  }
+
+  status(): Status {
+    return {
+      pid: process.pid,
+      version: VERSION,
+      directory: this.directory,
+      clients: [...this.clients.values()].map(({ token, pid, connected }) => ({ token, pid, connected })),
+      ports: this.registry.describePorts(),
+    };
+  }
+
+  /** Writes the record; after every change. */
+  keep(): void {
+    writeRecord(this.#arena, this.#systemAddress, this.#record());
+  }
+
+  #record(): RegistryRecord {
+    const { ports, registrations, nextRegistration } = this.registry;
+    const adapters = [...ports.adapters.values()];
+    const ends = [...ports.pipes.values()];
+    const regions = new Set([...adapters.map(({ region }) => region), ...[...ports.parents.values()].map(({ region }) => region)]);
+    const states = new Set([...adapters.map(({ state }) => state), ...[...ports.switches.values()].map(({ state }) => state)]);
+    const shape = (adapter: (typeof adapters)[number]) => ({
+      name: adapter.name,
+      region: adapter.region.slot,
+      state: adapter.state.slot,
+      tx: [...adapter.tx],
+      rx: [...adapter.rx],
+    });
+    return {
+      nextToken: this.#nextToken,
+      nextRegistration,
+      clients: [...this.clients.values()].map(({ token, pid, startTime }) => ({ token, pid, startTime })),
+      regions: [...regions].map(({ slot, memId, object, geometry }) => ({ slot, memId, object, geometry })),
+      states: [...states].map(({ slot, object }) => ({ slot, object })),
+      switches: [...ports.switches.values()].map((sw) => ({ name: sw.name, state: sw.state.slot })),
+      valePorts: adapters.flatMap((adapter) =>
+        adapter.kind === 'vale' ? [{ ...shape(adapter), sw: adapter.sw.name, port: adapter.port }] : [],
+      ),
+      pipes: ends.map((pipe) => ({ parent: pipe.parent, id: pipe.id, ends: pipe.ends.map(shape) })),
+      parents: [...ports.parents.values()].map(({ name, region }) => ({ name, region: region.slot })),
+      registrations: [...registrations.values()].map(({ id, token, adapter, tx, rx, ifOfs }) => ({
+        id,
+        token,
+        adapter: adapter.name,
+        tx: tx.map((ring) => ring.index),
+        rx: rx.map((ring) => ring.index),
+        ifOfs,
+      })),
+    };
+  }
+
+  #adopt(record: RegistryRecord): void {
+    this.#nextToken = record.nextToken;
+    const holders = record.clients.filter((client) => os.startTime(client.pid) === client.startTime).map(({ pid }) => pid);
+    const lost = restore(this.registry, record, [...new Set(holders)]);
+    for (const { token, pid, startTime } of record.clients) {
+      this.clients.set(token, { token, pid, startTime, connected: false });
+    }
+    for (const token of lost) this.registry.releaseClient(token);
+    this.#dropDead();
+  }
+
+  #anyLost(): boolean {
+    return [...this.clients.values()].some((client) => !client.connected);
+  }
+
+  /** Between a restart and its return, a client's death shows in the process table only. */
+  #dropDead(): void {
+    for (const client of [...this.clients.values()]) {
+      if (!client.connected && os.startTime(client.pid) !== client.startTime) this.goodbye(client);
+    }
+    if (!this.#anyLost()) clearInterval(this.#lost);
+  }
+}
+
+function openFirst(refs: readonly ObjectRef[]) {
+  for (const ref of refs) {
+    try {
+      return os.openObject(ref);
+    } catch {
+      // Its holder has gone since.
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,183 @@
+// Who has opened what: registrations, their beginning and their end.
+
+import { NetmapError } from '../abi/errors.ts';
+import { NM_MAX_EXTRA_BUFS, NR_EXCLUSIVE } from '../abi/netmap.ts';
+import * as st from '../abi/state.ts';
+import type { DataPlane } from '../dataplane/dataplane.ts';
+import type { PortInfo, RegisterReply, RegisterRequest, Status } from '../protocol/messages.ts';
+import type { Adapter, Registration } from './adapter.ts';
+import { bind, checkRequest } from './binding.ts';
+import type { Memory } from './memory.ts';
+import { Ports, sizesOf } from './ports.ts';
+import { repairRing } from './repair.ts';
+import { createIf, destroyIf, type Ring, transmits } from './rings.ts';
+
+/** Who asks: the client's token, and its process. */
+export interface Requester {
+  readonly token: number;
+  readonly pid: number;
+}
+
+export class Registry {
+  readonly memory: Memory;
+  readonly ports: Ports;
+  readonly registrations = new Map<number, Registration>();
+  readonly #dataPlane: DataPlane;
+  /** Rings the bells that a repair collected in the scratch area. */
+  readonly #ringBells: () => void;
+  nextRegistration = 1;
+
+  constructor(memory: Memory, dataPlane: DataPlane, ringBells: () => void) {
+    this.memory = memory;
+    this.ports = new Ports(memory);
+    this.#dataPlane = dataPlane;
+    this.#ringBells = ringBells;
+  }
+
+  /** REGISTER.  On an error nothing remains. */
+  register(requester: Requester, request: RegisterRequest): RegisterReply {
+    checkRequest(request);
+    try {
+      const adapter = this.ports.open(request);
+      const { tx, rx } = bind(adapter, request);
+      const bound = new Set<Ring>([...tx, ...rx]);
+      const { ifOfs, extraBufs } = createIf(this.memory, adapter.region, {
+        name: adapter.name,
+        txRings: adapter.tx,
+        rxRings: adapter.rx,
+        isBound: (ring) => bound.has(ring),
+        extraBufs: Math.min(request.extraBufs, NM_MAX_EXTRA_BUFS),
+      });
+      for (const ring of bound) {
+        ring.users++;
+        ring.exclusive = (request.flags & NR_EXCLUSIVE) !== 0;
+      }
+      const registration: Registration = { id: this.nextRegistration++, token: requester.token, adapter, tx, rx, ifOfs };
+      this.registrations.set(registration.id, registration);
+      this.showOpen(adapter);
+      return this.#reply(registration, extraBufs);
+    } catch (error) {
+      this.#collect();
+      throw error;
+    }
+  }
+
+  /** Ends a registration. @throws NetmapError EINVAL if the client has none of that id. */
+  release(requester: Requester, id: number): void {
+    const registration = this.registrations.get(id);
+    if (registration?.token !== requester.token) {
+      throw new NetmapError('EINVAL', `Cannot close registration ${id}: this client has none of that number`);
+    }
+    this.#end(registration);
+    this.#collect();
+  }
+
+  /** Ends all that a client had, and finishes what it was in the middle of. */
+  releaseClient(token: number): void {
+    for (const registration of [...this.registrations.values()]) {
+      if (registration.token === token) this.#end(registration);
+    }
+    this.#collect();
+    this.#freeBells(token);
+  }
+
+  /** PORT_INFO_GET: the port is made if need be, and gone again. */
+  portInfo(request: RegisterRequest): PortInfo {
+    checkRequest(request);
+    try {
+      return this.#info(this.ports.open(request));
+    } finally {
+      this.#collect();
+    }
+  }
+
+  /** What there is, with counters. */
+  describePorts(): Status['ports'] {
+    return [...this.ports.adapters.values()].map((adapter) => ({
+      name: adapter.name,
+      kind: adapter.kind,
+      memId: adapter.region.memId,
+      memSize: adapter.region.geometry.size,
+      opens: [...this.registrations.values()].filter((registration) => registration.adapter === adapter).length,
+      rings: [...adapter.tx, ...adapter.rx].map((ring) => this.#describeRing(adapter, ring)),
+    }));
+  }
+
+  /** Tells senders which rx rings of a VALE port are bound. */
+  showOpen(adapter: Adapter): void {
+    for (const ring of [...adapter.tx, ...adapter.rx]) {
+      this.memory.arena.view.setUint32(adapter.state.mapping.address + ring.kringOfs + st.KR_OPEN, ring.users, true);
+    }
+    if (adapter.kind !== 'vale') return;
+    let open = 0;
+    for (const ring of adapter.rx) if (ring.users > 0) open |= 1 << ring.index;
+    adapter.sw.setOpen(adapter.port, open);
+  }
+
+  #end(registration: Registration): void {
+    const { adapter, token } = registration;
+    this.registrations.delete(registration.id);
+    for (const ring of [...registration.tx, ...registration.rx]) {
+      if (repairRing(this.memory, this.#dataPlane, this.ports, adapter, ring, token)) this.#ringBells();
+      ring.users--;
+      if (ring.users === 0) ring.exclusive = false;
+    }
+    this.showOpen(adapter);
+    destroyIf(this.memory, adapter.region, registration.ifOfs);
+  }
+
+  #collect(): void {
+    const open = new Set([...this.registrations.values()].map((registration) => registration.adapter));
+    this.ports.collect((adapter) => open.has(adapter));
+  }
+
+  #freeBells(token: number): void {
+    const { words } = this.memory.arena;
+    for (let bell = 1; bell < st.SYS_BELL_COUNT; bell++) {
+      const at = (this.systemAddress + st.SYS_BELLS + bell * st.BELL_SIZE + st.BELL_TOKEN) >> 2;
+      Atomics.compareExchange(words, at, token, 0);
+    }
+  }
+
+  /** Where the system memory is in the module's arena; set once it is known. */
+  systemAddress = 0;
+
+  #info(adapter: Adapter): PortInfo {
+    return { memSize: adapter.region.geometry.size, memId: adapter.region.memId, ...sizesOf(adapter) };
+  }
+
+  #reply({ id, adapter, tx, rx, ifOfs }: Registration, extraBufs: number): RegisterReply {
+    const { region, state } = adapter;
+    const { ifs, rings, bufs } = region.geometry;
+    const shown = (ring: Ring) => ({ index: ring.index, kringOfs: ring.kringOfs, ringOfs: ring.ringOfs });
+    return {
+      registration: id,
+      kind: adapter.kind,
+      ...this.#info(adapter),
+      extraBufs,
+      ifOfs,
+      region: { slot: region.slot, ref: region.object, ifs, rings, bufs },
+      state: { slot: state.slot, ref: state.object },
+      tx: tx.map(shown),
+      rx: rx.map(shown),
+    };
+  }
+
+  #describeRing(adapter: Adapter, ring: Ring): Status['ports'][number]['rings'][number] {
+    const { view } = this.memory.arena;
+    const kring = adapter.state.mapping.address + ring.kringOfs;
+    const counter = (ofs: number) => Number(view.getBigUint64(kring + ofs, true));
+    const drops: Record<string, number> = {};
+    st.DROP_NAMES.forEach((name, reason) => {
+      const count = counter(st.KR_DROPS + reason * 8);
+      if (count > 0) drops[name] = count;
+    });
+    return {
+      ring: `${transmits(ring) ? 'tx' : 'rx'}${ring.index}`,
+      slots: ring.slots,
+      packets: counter(st.KR_PACKETS),
+      bytes: counter(st.KR_BYTES),
+      drops,
+    };
+  }
+}

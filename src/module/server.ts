@@ -1,0 +1,163 @@
+// The control socket: JSON lines in, JSON lines out.  Every message is checked before it is looked at; a
+// client that misbehaves is told so or dropped, and nobody else notices.
+
+import net from 'node:net';
+import * as v from 'valibot';
+import { NetmapError } from '../abi/errors.ts';
+import { LineReader } from '../protocol/lines.ts';
+import { describeIssues, MAX_REPLY, MAX_REQUEST, type Operation, type Request, requestSchema } from '../protocol/messages.ts';
+import type { Client, Module } from './module.ts';
+
+/** A client that has begun a line must end it within this time. */
+const LINE_TIMEOUT_MS = 5000;
+const MAX_CONNECTIONS = 4096;
+
+export interface ServerEvents {
+  /** The module is to go: all of its ports are closed, or it was forced. */
+  unload(): void;
+  /** The number of clients has changed. */
+  clients(count: number): void;
+}
+
+type Handler<O extends Operation> = (request: Extract<Request, { op: O }>, connection: Connection) => unknown;
+
+/** Listens until closed. */
+export function serve(module: Module, path: string, events: ServerEvents): net.Server {
+  const server = net.createServer((socket) => new Connection(module, socket, events));
+  server.maxConnections = MAX_CONNECTIONS;
+  server.listen(path);
+  return server;
+}
+
+class Connection {
+  readonly module: Module;
+  readonly events: ServerEvents;
+  readonly #socket: net.Socket;
+  readonly #reader = new LineReader(MAX_REQUEST);
+  #lineTimer: NodeJS.Timeout | undefined;
+  client: Client | undefined;
+
+  constructor(module: Module, socket: net.Socket, events: ServerEvents) {
+    this.module = module;
+    this.events = events;
+    this.#socket = socket;
+    socket.setEncoding('utf8');
+    socket.on('data', (chunk) => this.#receive(String(chunk)));
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => this.#closed());
+  }
+
+  #receive(chunk: string): void {
+    clearTimeout(this.#lineTimer);
+    try {
+      for (const line of this.#reader.push(chunk)) if (line !== '') this.#answer(line);
+    } catch (error) {
+      this.#drop(error as NetmapError);
+      return;
+    }
+    if (this.#reader.pending) {
+      this.#lineTimer = setTimeout(() => {
+        this.#drop(new NetmapError('ETIMEDOUT', `Cannot wait longer than ${LINE_TIMEOUT_MS} ms for the end of a message`));
+      }, LINE_TIMEOUT_MS);
+    }
+  }
+
+  #answer(line: string): void {
+    let id = 0;
+    try {
+      const request = parse(line);
+      id = request.id;
+      const ok = (handlers[request.op] as Handler<Operation>)(request, this);
+      this.#send({ id, ok });
+    } catch (error) {
+      if (!(error instanceof NetmapError)) console.error(error);
+      const { code, message } = error instanceof NetmapError ? error : { code: 'EIO', message: `The module failed: ${error}` };
+      this.#send({ id: id || idOf(line), error: { code, message } });
+    }
+  }
+
+  #send(reply: object): void {
+    if (this.#socket.destroyed) return;
+    this.#socket.write(`${JSON.stringify(reply)}\n`);
+    // Somebody who asks but does not read is not waited for.
+    if (this.#socket.writableLength > MAX_REPLY) this.#socket.destroy();
+  }
+
+  #drop(error: NetmapError): void {
+    this.#send({ id: 0, error: { code: error.code, message: error.message } });
+    this.#socket.destroySoon();
+  }
+
+  #closed(): void {
+    clearTimeout(this.#lineTimer);
+    if (!this.client) return;
+    this.module.goodbye(this.client);
+    this.events.clients(this.module.clients.size);
+  }
+
+  /** The client behind this connection. @throws NetmapError EPROTO before its hello. */
+  requireClient(): Client {
+    if (this.client) return this.client;
+    throw new NetmapError('EPROTO', 'Cannot open or close ports before "hello"');
+  }
+}
+
+const handlers: { [O in Operation]: Handler<O> } = {
+  hello({ pid, startTime, token }, connection) {
+    if (connection.client) throw new NetmapError('EPROTO', 'Cannot say "hello" twice on one connection');
+    connection.client = connection.module.hello(pid, startTime, token);
+    connection.events.clients(connection.module.clients.size);
+    return connection.module.helloReply(connection.client);
+  },
+  register(request, connection) {
+    const reply = connection.module.registry.register(connection.requireClient(), request);
+    connection.module.keep();
+    return reply;
+  },
+  release({ registration }, connection) {
+    connection.module.registry.release(connection.requireClient(), registration);
+    connection.module.keep();
+    return {};
+  },
+  portInfo: (request, { module }) => module.registry.portInfo(request),
+  status: (_request, { module }) => module.status(),
+  unload({ force }, { module, events }) {
+    if (module.openPorts > 0 && !force) {
+      throw new NetmapError(
+        'EBUSY',
+        `Cannot unload netmap: ${module.openPorts} port${module.openPorts > 1 ? 's are' : ' is'} open; close them, or force it with "nm-loader u -f"`,
+      );
+    }
+    events.unload();
+    return {};
+  },
+  setParameter({ parameter, value }, { module }) {
+    if (parameter !== 'bridge_batch') {
+      throw new NetmapError('ENOENT', `Cannot set parameter "${parameter}": the only one is bridge_batch`);
+    }
+    module.registry.ports.batch = Math.min(value, 1024);
+    return {};
+  },
+};
+
+function parse(line: string): Request {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch (error) {
+    throw new NetmapError('EPROTO', `Cannot read the message: it is not JSON (${(error as Error).message})`);
+  }
+  const result = v.safeParse(requestSchema, value);
+  if (result.success) return result.output;
+  throw new NetmapError('EINVAL', `Cannot accept the request: ${describeIssues(result.issues)}`);
+}
+
+/** The id of a message that could not be accepted, so that its sender can tell which one it was. */
+function idOf(line: string): number {
+  try {
+    const { id } = JSON.parse(line) as { id?: unknown };
+    return typeof id === 'number' ? id : 0;
+  } catch {
+    return 0;
+  }
+}

@@ -1,0 +1,127 @@
+// What goes over the control socket: one JSON object a line, `{id, op, ...}` answered by `{id, ok}` or
+// `{id, error}`.  Both sides check every message against these schemas before they look at it.
+
+import * as v from 'valibot';
+import { ERRNO, type ErrnoName } from '../abi/errors.ts';
+
+/** Longest request, in characters; answers may be as long as a list of every port needs. */
+export const MAX_REQUEST = 65536;
+export const MAX_REPLY = 64 << 20;
+
+const u16 = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffff));
+const u32 = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffffffff));
+const i32 = v.pipe(v.number(), v.integer(), v.minValue(-0x80000000), v.maxValue(0x7fffffff));
+const id = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(Number.MAX_SAFE_INTEGER));
+const pid = v.pipe(u32, v.minValue(1));
+const text = v.pipe(v.string(), v.maxLength(255));
+const name = v.pipe(v.string(), v.maxLength(63, 'is longer than 63 characters'));
+
+/** Fields of a REGISTER request (spec api §3.5.1); 0 leaves a size to the module. */
+const register = v.object({
+  name,
+  mode: u32,
+  ringId: u16,
+  flags: u32,
+  memId: u16,
+  txRings: u16,
+  rxRings: u16,
+  txSlots: u32,
+  rxSlots: u32,
+  extraBufs: u32,
+});
+export type RegisterRequest = v.InferOutput<typeof register>;
+
+export const requestSchema = v.variant('op', [
+  v.object({ id, op: v.literal('hello'), pid, startTime: text, token: v.optional(u32) }),
+  v.object({ id, op: v.literal('register'), ...register.entries }),
+  v.object({ id, op: v.literal('release'), registration: id }),
+  v.object({ id, op: v.literal('portInfo'), ...register.entries }),
+  v.object({ id, op: v.literal('status') }),
+  v.object({ id, op: v.literal('unload'), force: v.boolean() }),
+  v.object({ id, op: v.literal('setParameter'), parameter: text, value: i32 }),
+]);
+export type Request = v.InferOutput<typeof requestSchema>;
+export type Operation = Request['op'];
+
+const objectRef = v.object({ pid, fd: u32, ino: u32, size: id });
+const pool = v.object({ ofs: u32, count: u32, size: u32 });
+const ring = v.object({ index: u16, kringOfs: u32, ringOfs: u32 });
+
+const hello = v.object({ token: u32, pid, version: text, system: objectRef });
+export type HelloReply = v.InferOutput<typeof hello>;
+
+const portInfo = v.object({
+  memSize: id,
+  memId: u16,
+  txRings: u32,
+  rxRings: u32,
+  txSlots: u32,
+  rxSlots: u32,
+});
+export type PortInfo = v.InferOutput<typeof portInfo>;
+
+const registered = v.object({
+  registration: id,
+  kind: v.picklist(['vale', 'pipe']),
+  ...portInfo.entries,
+  extraBufs: u32,
+  /** nr_offset: this registration's netmap_if, from the start of the region. */
+  ifOfs: u32,
+  region: v.object({ slot: u32, ref: objectRef, ifs: pool, rings: pool, bufs: pool }),
+  state: v.object({ slot: u32, ref: objectRef }),
+  /** The rings bound by this registration. */
+  tx: v.array(ring),
+  rx: v.array(ring),
+});
+export type RegisterReply = v.InferOutput<typeof registered>;
+
+const status = v.object({
+  pid,
+  version: text,
+  directory: v.string(),
+  clients: v.array(v.object({ token: u32, pid, connected: v.boolean() })),
+  ports: v.array(
+    v.object({
+      name: v.string(),
+      kind: text,
+      memId: u16,
+      memSize: id,
+      opens: u32,
+      rings: v.array(
+        v.object({
+          ring: text,
+          slots: u32,
+          packets: id,
+          bytes: id,
+          drops: v.record(v.string(), id),
+        }),
+      ),
+    }),
+  ),
+});
+export type Status = v.InferOutput<typeof status>;
+
+/** Schema of each operation's answer. */
+export const replySchemas = {
+  hello,
+  register: registered,
+  release: v.object({}),
+  portInfo,
+  status,
+  unload: v.object({}),
+  setParameter: v.object({}),
+} as const satisfies Record<Operation, v.GenericSchema>;
+export type Reply<O extends Operation> = v.InferOutput<(typeof replySchemas)[O]>;
+
+const errno = v.picklist(Object.keys(ERRNO) as [ErrnoName, ...ErrnoName[]]);
+export const envelopeSchema = v.union([
+  v.object({ id, ok: v.unknown() }),
+  v.object({ id, error: v.object({ code: errno, message: v.string() }) }),
+]);
+
+/** What is wrong with a message, in a few words. */
+export function describeIssues(issues: readonly v.BaseIssue<unknown>[]): string {
+  const first = issues[0]!;
+  const path = v.getDotPath(first);
+  return path === null ? first.message : `"${path}": ${first.message}`;
+}
