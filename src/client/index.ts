@@ -2,7 +2,7 @@
 
 export { NetmapError } from '../abi/errors.ts';
 export * from '../abi/netmap.ts';
-export { load, status, unload } from './control.ts';
+export { load, type ModuleStatus, status, unload } from './control.ts';
 export { bounce, FrameTable, FrameTemplate, fillLengths, ReceiveTotals } from './frames.ts';
 export { type OpenOptions, open, portInfo, setParameter } from './open.ts';
 export { type FdTarget, type PollOptions, type PollTarget, type PortTarget, POLLERR, POLLIN, POLLOUT, poll, pollAsync } from './poll.ts';

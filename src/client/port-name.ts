@@ -184,7 +184,8 @@ function decodeMode(port: PortName, text: string): string {
   let rest = text;
   let state: ModeState = 'START';
   while (rest !== '') {
-    const [next, taken]: Move = MODE_STATES[state].step(port, rest);
+    const move: Move = MODE_STATES[state].step(port, rest);
+    const [next, taken] = move;
     if (next === 'OPTIONS') return rest;
     state = next;
     rest = rest.slice(taken);

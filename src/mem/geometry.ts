@@ -37,7 +37,7 @@ interface Limits {
 }
 
 const LIMITS: Readonly<Record<'ifs' | 'rings' | 'bufs', Limits>> = {
-  ifs: { what: 'netmap_if', size: [IF_RING_OFS, 4096], count: [1, 10000] },
+  ifs: { what: 'netmap_if', size: [IF_RING_OFS, 8192], count: [1, 10000] },
   rings: { what: 'netmap_ring', size: [RING_SLOTS, 131072], count: [1, 65536] },
   bufs: { what: 'buffer', size: [64, 65536], count: [4, 1_000_000] },
 };

@@ -1,0 +1,71 @@
+// nm-loader: loads, unloads and shows netmap's module.
+
+import { load, NetmapError, type ModuleStatus, status, unload } from '../../src/client/index.ts';
+
+const USAGE = `usage: nm-loader l | u [-f] | s | -h
+  l      load the module
+  u      unload it; refused while ports are open
+  u -f   unload it even so: open ports work on, unmanaged, until they are closed
+  s      show the module, its clients and ports, with packets and drops of each ring
+  -h     this text
+
+NETMAP_DIR chooses the runtime directory (default: /run/netmap for root, else a
+directory of the user's). Exit status: 0 done, 1 not done, and standard error says why.
+`;
+
+type Command = (force: boolean) => Promise<void>;
+
+const commands: Readonly<Record<string, Command>> = {
+  async l() {
+    console.log(`netmap loaded, pid ${await load()}`);
+  },
+  async u(force) {
+    await unload({ force });
+    console.log('netmap unloaded');
+  },
+  async s() {
+    show(await status());
+  },
+};
+
+function show({ pid, version, directory, clients, ports }: ModuleStatus): void {
+  console.log(`netmap ${version} loaded in ${directory}, pid ${pid}`);
+  const pids = [...new Set(clients.map((client) => client.pid))];
+  console.log(`${clients.length} clients${pids.length > 0 ? `: pid ${pids.join(', ')}` : ''}`);
+  console.log(`${ports.length} ports`);
+  for (const port of ports) {
+    const mib = (port.memSize / 2 ** 20).toFixed(1);
+    console.log(`  ${port.name}  ${port.kind}, memory ${port.memId} (${mib} MiB), opened ${port.opens} times`);
+    for (const ring of port.rings) {
+      const drops = Object.entries(ring.drops).map(([reason, count]) => `${count} ${reason}`);
+      const tail = drops.length > 0 ? `; dropped: ${drops.join(', ')}` : '';
+      console.log(`    ${ring.ring}  ${ring.slots} slots, ${ring.packets} packets${tail}`);
+    }
+  }
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  const force = args.includes('-f');
+  const [name, ...rest] = args.filter((arg) => arg !== '-f');
+  if (name === '-h') {
+    process.stdout.write(USAGE);
+    return 0;
+  }
+  const command = name === undefined ? undefined : commands[name];
+  if (!command || rest.length > 0) {
+    process.stderr.write(`nm-loader: cannot do "${args.join(' ')}": expected one of l, u, s\n${USAGE}`);
+    return 1;
+  }
+  await command(force);
+  return 0;
+}
+
+main(process.argv.slice(2)).then(
+  (code) => {
+    process.exitCode = code;
+  },
+  (error) => {
+    process.stderr.write(`nm-loader: ${error instanceof NetmapError ? error.message : error.stack}\n`);
+    process.exitCode = 1;
+  },
+);
