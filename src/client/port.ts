@@ -207,10 +207,15 @@ export class Port implements Disposable {
     return drops;
   }
 
-  /** What a worker needs to use the port: post it, then Port.attach() it there.  Close the port here, at the end. */
-  share(): SharedPort {
+  /**
+   * What a worker needs to use the port, or one ring each way of it: post it, then Port.attach() it there.
+   * Workers sharing one ring take turns; the port is closed here, when they are done.
+   */
+  share(ringId?: number): SharedPort {
     const { arena, system, token } = this.#runtime;
-    return { memory: arena.memory, system, token, name: this.name, reply: this.#reply, region: this.#region, state: this.#state };
+    const chosen = <R extends { index: number }>(rings: R[]) => rings.filter(({ index }) => ringId === undefined || index === ringId);
+    const reply = { ...this.#reply, tx: chosen(this.#reply.tx), rx: chosen(this.#reply.rx) };
+    return { memory: arena.memory, system, token, name: this.name, reply, region: this.#region, state: this.#state };
   }
 
   /** Gives the port back.  Frames sent before are delivered; rings must not be touched any more. */

@@ -1,0 +1,42 @@
+// A worker thread of pkt-gen: attaches the port that the main thread has opened, and does one job.
+
+import { workerData } from 'node:worker_threads';
+import { NetmapError, Port, pinThread, type SharedPort } from '../../src/client/index.ts';
+import { Board } from './board.ts';
+import type { Job } from './job.ts';
+import type { FunctionName, PktGenOptions } from './options.ts';
+import { ping, pong } from './pingpong.ts';
+import { receive } from './receiver.ts';
+import { D } from './report.ts';
+import { send } from './sender.ts';
+
+export interface WorkerData {
+  shared: SharedPort;
+  options: PktGenOptions;
+  busy: boolean;
+  thread: number;
+  board: SharedArrayBuffer;
+  target: number;
+}
+
+const BODIES: Readonly<Record<FunctionName, (job: Job) => void>> = {
+  tx: send,
+  txseq: send,
+  rx: receive,
+  rxseq: receive,
+  ping,
+  pong,
+};
+
+const data = workerData as WorkerData;
+const board = new Board(data.board);
+try {
+  const { options, thread, busy, target } = data;
+  if (options.affinity >= 0) pinThread((options.affinity + thread) % options.cpus);
+  const port = Port.attach(data.shared);
+  BODIES[options.fn]({ port, options, busy, thread, board, row: board.row(thread), target });
+} catch (error) {
+  D('main', `ouch, thread ${data.thread} exited with error: ${error instanceof NetmapError ? error.message : (error as Error).stack}`);
+  process.exitCode = 1;
+  throw error;
+}
