@@ -74,9 +74,10 @@ export function fillLengths(ring: u32, head: u32, count: u32, length: u32): void
 /**
  * Puts frames of a table into slots, each split over as many as it needs.
  * @param table  per frame: u32 address, u32 length
+ * @param flags  NS_* bits that every slot gets
  * @returns slots used | frames placed << 16
  */
-export function fillFrames(ring: u32, head: u32, space: u32, bufs: u32, table: u32, frames: u32): u32 {
+export function fillFrames(ring: u32, head: u32, space: u32, bufs: u32, table: u32, frames: u32, flags: u32): u32 {
   const size = load<u32>(ring, RING_BUF_SIZE);
   let used: u32 = 0;
   let placed: u32 = 0;
@@ -92,7 +93,7 @@ export function fillFrames(ring: u32, head: u32, space: u32, bufs: u32, table: u
       const part = left < size ? left : size;
       const buffer = bufferOf(ring, load<u32>(slot, SLOT_BUF_IDX), bufs);
       if (buffer) copyFrame(buffer, from, part);
-      store<u32>(slot, part | (i + 1 < need ? NS_MOREFRAG << 16 : 0), SLOT_LEN);
+      store<u32>(slot, part | ((i + 1 < need ? flags | NS_MOREFRAG : flags) << 16), SLOT_LEN);
       from += part;
       left -= part;
     }

@@ -20,7 +20,8 @@ Generates, receives and measures traffic on a netmap port.
   -D MAC      destination MAC (default ff:ff:ff:ff:ff:ff)
   -S MAC      source MAC (default 00:00:00:00:00:00)
   -R PPS      packets per second and thread (default 0: as fast as it goes)
-  -P FILE     send every frame of a capture, in order: once, or round and round until -n are sent
+  -P FILE     send every frame of a capture, in order: once, or round and round until -n are sent;
+              a switch does not learn the capture's addresses (NS_NO_LEARN)
   -r          send whatever the buffers hold
   -w SECONDS  wait so long between opening the port and starting (default 2; VALE ports and pipes 0)
   -W          rx, rxseq: end when nothing came for a second after the first packet

@@ -1,6 +1,6 @@
 // pkt-gen -f tx and -f txseq.
 
-import { FrameTable, FrameTemplate, fillLengths, NS_BUF_CHANGED, type Port, poll, type Ring } from '../../src/client/index.ts';
+import { FrameTable, FrameTemplate, fillLengths, NS_BUF_CHANGED, NS_NO_LEARN, type Port, poll, type Ring } from '../../src/client/index.ts';
 import { readPcap } from '../pcap/pcap-file.ts';
 import { buildFrame } from './frame.ts';
 import type { Job } from './job.ts';
@@ -133,21 +133,24 @@ function longFill(port: Port, options: PktGenOptions): Fill {
   return tableFill(table, () => options.size);
 }
 
-/** Every frame of the capture in order, and round again. */
+/**
+ * Every frame of the capture in order, and round again.  The capture holds both sides of its conversations;
+ * a switch that learned all of their addresses here would drop every frame as being for its own sender.
+ */
 function captureFill(port: Port, file: string): Fill {
   const frames = readPcap(file).frames.map(({ data }) => data);
   const table = new FrameTable(port, frames);
-  return tableFill(table, (index) => frames[index]!.length);
+  return tableFill(table, (index) => frames[index]!.length, NS_NO_LEARN);
 }
 
-function tableFill(table: FrameTable, lengthOf: (index: number) => number): Fill {
+function tableFill(table: FrameTable, lengthOf: (index: number) => number, flags = 0): Fill {
   let next = 0;
   return (ring, head, space, most) => {
     let slots = 0;
     let packets = 0;
     let bytes = 0;
     for (;;) {
-      const placed = table.fill(ring, ring.after(head, slots), space - slots, most - packets);
+      const placed = table.fill(ring, ring.after(head, slots), space - slots, most - packets, flags);
       for (let i = 0; i < placed.frames; i++) {
         bytes += lengthOf(next);
         next = next + 1 === table.count ? 0 : next + 1;

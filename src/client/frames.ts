@@ -108,11 +108,11 @@ export class FrameTable {
     });
   }
 
-  /** Places up to `frames` frames, going round, in up to `space` slots. */
-  fill(ring: Ring, head: number, space: number, frames: number): { slots: number; frames: number } {
+  /** Places up to `frames` frames, going round, in up to `space` slots, which get the NS_* bits of `flags`. */
+  fill(ring: Ring, head: number, space: number, frames: number, flags = 0): { slots: number; frames: number } {
     const upTo = Math.min(frames, this.count - this.#next);
     const at = this.#address + this.#next * 8;
-    const answer = this.#runtime.dataPlane.fillFrames(ring.address, head, space, ring.bufCount, at, upTo);
+    const answer = this.#runtime.dataPlane.fillFrames(ring.address, head, space, ring.bufCount, at, upTo, flags);
     const placed = answer >>> 16;
     this.#next = (this.#next + placed) % this.count;
     return { slots: answer & 0xffff, frames: placed };

@@ -16,7 +16,7 @@ export interface DataPlane {
 
   fillTemplate(ring: number, head: number, count: number, bufs: number, template: number, length: number, copy: boolean): void;
   fillLengths(ring: number, head: number, count: number, length: number): void;
-  fillFrames(ring: number, head: number, space: number, bufs: number, table: number, frames: number): number;
+  fillFrames(ring: number, head: number, space: number, bufs: number, table: number, frames: number, flags: number): number;
   fillRange(ring: number, head: number, count: number, bufs: number, template: number, length: number, range: number): void;
   fillSequence(ring: number, head: number, count: number, bufs: number, template: number, length: number, first: number): void;
   stepRange(template: number, range: number): void;
