@@ -55,11 +55,16 @@ function bufferOf(ring: u32, index: u32, bufs: u32): u32 {
  * again, unless NS_BUF_CHANGED is set or `copy` asks for it.
  */
 export function fillTemplate(ring: u32, head: u32, count: u32, bufs: u32, template: u32, length: u32, copy: bool): void {
-  for (let k = head; count != 0; count--, k = nextSlot(ring, k)) {
-    const slot = slotAt(ring, k);
-    const word = load<u64>(slot);
-    if (copy || (<u32>(word >> 48) & NS_BUF_CHANGED) != 0) {
-      const buffer = bufferOf(ring, <u32>word, bufs);
+  const toEnd = load<u32>(ring, RING_NUM_SLOTS) - head;
+  fillRun(ring, head, count < toEnd ? count : toEnd, bufs, template, length, copy);
+  if (count > toEnd) fillRun(ring, 0, count - toEnd, bufs, template, length, copy);
+}
+
+function fillRun(ring: u32, first: u32, count: u32, bufs: u32, template: u32, length: u32, copy: bool): void {
+  const stop = slotAt(ring, first + count);
+  for (let slot = slotAt(ring, first); slot != stop; slot += SLOT_SIZE) {
+    if (copy || (<u32>load<u16>(slot, SLOT_FLAGS) & NS_BUF_CHANGED) != 0) {
+      const buffer = bufferOf(ring, load<u32>(slot, SLOT_BUF_IDX), bufs);
       if (buffer) copyFrame(buffer, template, length);
     }
     store<u32>(slot, length, SLOT_LEN); // And no flags.
@@ -181,14 +186,20 @@ export function fillSequence(ring: u32, head: u32, count: u32, bufs: u32, templa
 
 /** Adds up packets and bytes of `count` slots.  Empty slots (a dead sender's) do not count. */
 export function drain(ring: u32, head: u32, count: u32, totals: u32): void {
+  const toEnd = load<u32>(ring, RING_NUM_SLOTS) - head;
+  drainRun(ring, head, count < toEnd ? count : toEnd, totals);
+  if (count > toEnd) drainRun(ring, 0, count - toEnd, totals);
+}
+
+function drainRun(ring: u32, first: u32, count: u32, totals: u32): void {
+  const stop = slotAt(ring, first + count);
   let packets: u32 = 0;
   let bytes: u64 = 0;
-  for (let k = head; count != 0; count--, k = nextSlot(ring, k)) {
-    const word = load<u64>(slotAt(ring, k));
-    const len = <u32>(word >> 32) & 0xffff;
-    if (len == 0) continue;
+  for (let slot = slotAt(ring, first); slot != stop; slot += SLOT_SIZE) {
+    const word = load<u32>(slot, SLOT_LEN);
+    const len = word & 0xffff;
     bytes += len;
-    if (!(<u32>(word >> 48) & NS_MOREFRAG)) packets++;
+    packets += <u32>(len != 0) & <u32>((word & (NS_MOREFRAG << 16)) == 0);
   }
   store<u64>(totals, load<u64>(totals, DT_PACKETS) + packets, DT_PACKETS);
   store<u64>(totals, load<u64>(totals, DT_BYTES) + bytes, DT_BYTES);

@@ -25,7 +25,7 @@ import {
   SYNC_BUSY,
   SYNC_REINIT,
 } from '../src/abi/state';
-import { badIndex, count, enter, finish, leave, noBells, regionOf, reinit, ringOf, rxPrologue, takeBells, txPrologue } from './ring';
+import { badIndex, count, dist, enter, finish, leave, noBells, regionOf, reinit, ringOf, rxPrologue, takeBells, txPrologue } from './ring';
 
 /** Hands the slots up to head to the other end, and learns which ones came back. */
 export function pipeTxSync(state: u32, kring: u32, token: u32): u32 {
@@ -48,40 +48,61 @@ export function pipeTxSync(state: u32, kring: u32, token: u32): u32 {
 function sendSlots(peer: u32, kring: u32, ring: u32): u32 {
   const n = load<u32>(kring, KR_NUM_SLOTS);
   const head = load<u32>(kring, KR_RHEAD);
-  const bufSize = load<u32>(kring, KR_BUF_SIZE);
-  const bufCount = load<u32>(kring, KR_BUF_COUNT);
   const from = ring + RING_SLOTS;
   const to = ringOf(peer, regionOf(peer)) + RING_SLOTS;
-  let k = load<u32>(kring, KR_HWCUR);
-  if (k == head) return 0;
-  let complete: u32 = n;
-  let packets: u64 = 0;
+  const first = load<u32>(kring, KR_HWCUR);
+  if (first == head) return 0;
+  complete = NONE;
+  const slots = dist(first, head, n);
+  if (head > first) {
+    moveRun(kring, from, to, first, head);
+  } else {
+    moveRun(kring, from, to, first, n);
+    moveRun(kring, from, to, 0, head);
+  }
+  store<u32>(kring, head, KR_HWCUR);
+  count(kring, KR_PACKETS, slots - fragments);
+  fragments = 0;
+  if (complete == NONE) return 0; // Only fragments so far: withheld until the packet is whole.
+  atomic.store<u32>(peer + KR_PTAIL, complete == n ? 0 : complete);
+  return takeBells(peer);
+}
+
+const NONE: u32 = 0xffffffff;
+/** Of the sync in progress: the slot after the last whole packet, and slots that have more behind them. */
+let complete: u32 = NONE;
+let fragments: u32 = 0;
+
+/** Copies the slots [first, end) to the peer, each read once: the application may write to it while we look. */
+function moveRun(kring: u32, from: u32, to: u32, first: u32, end: u32): void {
+  const bufSize = load<u32>(kring, KR_BUF_SIZE);
+  const bufCount = load<u32>(kring, KR_BUF_COUNT);
+  const shift = to - from;
+  const stop = from + end * SLOT_SIZE;
   let bytes: u64 = 0;
-  do {
-    const src = from + k * SLOT_SIZE;
-    const slot = v128.load(src); // Read once: the application may write to it while we look.
+  let last: u32 = 0;
+  for (let src = from + first * SLOT_SIZE; src != stop; src += SLOT_SIZE) {
+    const slot = v128.load(src);
     const word = v128.extract_lane<u64>(slot, 0);
     const len = <u32>(word >> 32) & 0xffff;
     const flags = <u32>(word >> 48);
-    if (badIndex(<u32>word, bufCount) || len > bufSize) {
-      emptySlot(kring, to + k * SLOT_SIZE, <u32>word, bufCount, flags);
+    if (<u32>badIndex(<u32>word, bufCount) | <u32>(len > bufSize)) {
+      emptySlot(kring, src + shift, <u32>word, bufCount, flags);
     } else {
-      v128.store(to + k * SLOT_SIZE, slot);
+      v128.store(src + shift, slot);
       bytes += len;
     }
-    if (flags & NS_BUF_CHANGED) store<u16>(src, <u16>(flags & ~NS_BUF_CHANGED), SLOT_FLAGS);
-    k = k + 1 == n ? 0 : k + 1;
-    if (!(flags & NS_MOREFRAG)) {
-      complete = k;
-      packets++;
+    if (flags & (NS_BUF_CHANGED | NS_MOREFRAG)) {
+      if (flags & NS_BUF_CHANGED) store<u16>(src, <u16>(flags & ~NS_BUF_CHANGED), SLOT_FLAGS);
+      if (flags & NS_MOREFRAG) {
+        fragments++;
+        continue;
+      }
     }
-  } while (k != head);
-  store<u32>(kring, head, KR_HWCUR);
-  count(kring, KR_PACKETS, packets);
+    last = src;
+  }
+  if (last) complete = (last - from) / SLOT_SIZE + 1;
   count(kring, KR_BYTES, bytes);
-  if (complete == n) return 0; // Only fragments so far: withheld until the packet is whole.
-  atomic.store<u32>(peer + KR_PTAIL, complete);
-  return takeBells(peer);
 }
 
 /** A slot that cannot be: the peer gets an empty one, with the reserved buffer if the index is none. */
@@ -113,21 +134,30 @@ export function pipeRxSync(state: u32, kring: u32, token: u32): u32 {
 function returnSlots(peer: u32, kring: u32, ring: u32): u32 {
   const n = load<u32>(kring, KR_NUM_SLOTS);
   const head = load<u32>(kring, KR_RHEAD);
-  let k = load<u32>(kring, KR_HWCUR);
+  const k = load<u32>(kring, KR_HWCUR);
   if (k == head) return 0;
   const from = ring + RING_SLOTS;
   const to = ringOf(peer, regionOf(peer)) + RING_SLOTS;
-  do {
-    const src = from + k * SLOT_SIZE;
-    const slot = v128.load(src);
-    v128.store(to + k * SLOT_SIZE, slot);
-    const flags = <u32>v128.extract_lane<u16>(slot, 3);
-    if (flags & NS_BUF_CHANGED) store<u16>(src, <u16>(flags & ~NS_BUF_CHANGED), SLOT_FLAGS);
-    k = k + 1 == n ? 0 : k + 1;
-  } while (k != head);
+  if (head > k) {
+    returnRun(from, to, k, head);
+  } else {
+    returnRun(from, to, k, n);
+    returnRun(from, to, 0, head);
+  }
   store<u32>(kring, head, KR_HWCUR);
   atomic.store<u32>(peer + KR_PTAIL, head == 0 ? n - 1 : head - 1);
   return takeBells(peer);
+}
+
+function returnRun(from: u32, to: u32, first: u32, end: u32): void {
+  const shift = to - from;
+  const stop = from + end * SLOT_SIZE;
+  for (let src = from + first * SLOT_SIZE; src != stop; src += SLOT_SIZE) {
+    const slot = v128.load(src);
+    v128.store(src + shift, slot);
+    const flags = <u32>v128.extract_lane<u16>(slot, 3);
+    if (flags & NS_BUF_CHANGED) store<u16>(src, <u16>(flags & ~NS_BUF_CHANGED), SLOT_FLAGS);
+  }
 }
 
 /**
