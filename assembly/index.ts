@@ -1,6 +1,6 @@
 // What the module exports.  One instance per thread, all on the process's one arena.
 
-export { armBell, disarmBell, useScratch } from './ring';
+export { armBell, useScratch } from './ring';
 export { pipeRxSync, pipeTxSync, repairPipe } from './pipe';
 export { valeRxSync, valeTxSync } from './vale';
 export { repairSender } from './claim';

@@ -174,9 +174,3 @@ export function armBell(kring: u32, bell: u32): bool {
   }
   return false;
 }
-
-/** Forgets a sleeper that has woken up for another reason. */
-export function disarmBell(kring: u32, bell: u32): void {
-  const waiters = kring + KR_WAITERS;
-  for (let i: u32 = 0; i < 4; i++) atomic.cmpxchg<u32>(waiters + (i << 2), bell, 0);
-}

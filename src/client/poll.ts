@@ -68,21 +68,22 @@ export function poll(targets: readonly PollTarget[], timeoutMs = -1): number {
       if (soon > 0) return soon + pollFds(targets, [], 0);
     }
     const bells = bellsFor(ports);
+    for (const bell of bells.values()) bell.empty();
     const crowded = arm(ports, bells);
     const now = look(ports);
     const remaining = deadline - performance.now();
-    let others = 0;
-    if (now === 0 && remaining > 0) {
-      const limit = crowded ? Math.min(CROWDED_MS, remaining) : remaining;
-      const asleep = performance.now();
-      others = pollFds(targets, [...bells.values()], Number.isFinite(limit) ? limit : -1);
-      lastSleepMs = performance.now() - asleep;
-    }
-    disarm(ports, bells);
-    for (const bell of bells.values()) os.drainBell(bell.fd);
-    const found = now || look(ports);
-    if (found + others > 0 || performance.now() >= deadline) return found + others;
+    if (now > 0 || remaining <= 0) return now + pollFds(targets, [], 0);
+    const others = sleep(targets, bells, crowded ? Math.min(CROWDED_MS, remaining) : remaining);
+    if (others > 0) return look(ports) + others;
   }
+}
+
+/** Sleeps until a bell rings or a descriptor is ready; how many descriptors are. */
+function sleep(targets: readonly PollTarget[], bells: ReadonlyMap<Runtime, Bell>, limitMs: number): number {
+  const asleep = performance.now();
+  const others = pollFds(targets, [...bells.values()], Number.isFinite(limitMs) ? limitMs : -1);
+  lastSleepMs = performance.now() - asleep;
+  return others;
 }
 
 /**
@@ -105,7 +106,6 @@ export async function pollAsync(targets: readonly PortTarget[], { signal, timeou
     if (now === 0 && remaining > 0) {
       await sleepUntilAny([...sleepers.values()], crowded ? Math.min(CROWDED_MS, remaining) : remaining, signal);
     }
-    disarm(targets, bells);
     if (now > 0) return now;
     if (performance.now() >= deadline) return look(targets);
   }
@@ -156,7 +156,11 @@ function waitedFor({ port, events }: PortTarget): Ring[] {
   return [...(events === 'in' ? [] : port.txRings), ...(events === 'out' ? [] : port.rxRings)];
 }
 
-/** True if some ring has no place left for another sleeper. */
+/**
+ * Hangs the bells on the rings.  Nobody takes them off again: a ring gives its bell up when it
+ * rings it, and one rung too many costs a look.
+ * @returns true if some ring has no place left for another sleeper
+ */
 function arm(targets: readonly PortTarget[], bells: ReadonlyMap<Runtime, Bell>): boolean {
   let crowded = false;
   for (const target of targets) {
@@ -168,21 +172,14 @@ function arm(targets: readonly PortTarget[], bells: ReadonlyMap<Runtime, Bell>):
   return crowded;
 }
 
-function disarm(targets: readonly PortTarget[], bells: ReadonlyMap<Runtime, Bell>): void {
-  for (const target of targets) {
-    if (target.port.closed) continue;
-    const { dataPlane } = target.port.runtime;
-    for (const ring of waitedFor(target)) dataPlane.disarmBell(ring.kring, bells.get(target.port.runtime)!.id);
-  }
-}
-
 // ---- sleeping ------------------------------------------------------------------------------------------------
 
 const blockingBells = new WeakMap<Runtime, Bell>();
 
 function bellsFor(targets: readonly PortTarget[]): Map<Runtime, Bell> {
   const bells = new Map<Runtime, Bell>();
-  for (const { runtime } of targets.map((target) => target.port)) {
+  for (const { port } of targets) {
+    const { runtime } = port;
     let bell = blockingBells.get(runtime);
     if (!bell) {
       bell = runtime.bells.create(runtime.token);

@@ -76,7 +76,10 @@ export class Port implements Disposable {
     const stateMapping = arena.mapOwn(state.fd, state.ino, state.size);
     const port = new Port(runtime, name, reply, regionMapping, stateMapping, [region.fd, state.fd]);
     port.#populate();
-    if (reply.kind === 'vale') port.#showOwner(region.fd);
+    if (reply.kind === 'vale') {
+      port.#showOwner(region.fd);
+      mapPeers(arena, stateMapping.address, reply.state.slot); // Now, rather than at the first frame.
+    }
     return port;
   }
 

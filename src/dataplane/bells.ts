@@ -11,6 +11,8 @@ export interface Bell {
   readonly id: number;
   /** Becomes readable when rung. */
   readonly fd: number;
+  /** Forgets that it was rung. */
+  empty(): void;
   close(): void;
 }
 
@@ -40,7 +42,7 @@ export class Bells {
       words[at + st.BELL_PID / 4] = process.pid;
       words[at + st.BELL_FD / 4] = pipe.fd;
       words[at + st.BELL_INO / 4] = pipe.ino;
-      return { id, fd: pipe.fd, close: () => this.#close(id, pipe) };
+      return { id, fd: pipe.fd, empty: () => os.drainBell(pipe.fd), close: () => this.#close(id, pipe) };
     }
     pipe.close();
     throw new NetmapError('ENFILE', `Cannot wait: all ${st.SYS_BELL_COUNT - 1} doorbells of this module are in use`);

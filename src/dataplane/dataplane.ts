@@ -12,7 +12,6 @@ export interface DataPlane {
   repairSender(state: number, source: number): number;
   repairPipe(state: number, kring: number, transmits: boolean): number;
   armBell(kring: number, bell: number): number;
-  disarmBell(kring: number, bell: number): void;
 
   fillTemplate(ring: number, head: number, count: number, bufs: number, template: number, length: number, copy: boolean): void;
   fillLengths(ring: number, head: number, count: number, length: number): void;
