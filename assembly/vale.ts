@@ -53,7 +53,7 @@ import {
   PT_RX_RINGS,
   SC_ACTIVE,
   SC_ENTRIES,
-  SC_LINKS,
+  SC_RUNS,
   SC_QUEUES,
   SW_BATCH,
   SW_EPOCH,
@@ -92,11 +92,30 @@ const FLOOD: u32 = 254 * NM_BDG_MAXRINGS;
 const DROP: u32 = 0x8000;
 const END: u32 = 0xffff;
 
-// A queue: the packets of this batch that go to one ring, chained through the links.
-const Q_HEAD = 0; //    u16
-const Q_TAIL = 2; //    u16
+// An entry is one slot to deliver: address of its bytes in the sender's memory | length << 32 | flags << 48,
+// the flags as the receiver will see them.
+//
+// A run is a stretch of entries in a row that go to the same ring: most traffic makes few.  A queue is the
+// runs of this batch that go to one ring.  Runs never overlap, so two queues are merged in order run by run.
+const RUN_SIZE = 8;
+const R_FIRST = 0; //   u16 entry
+const R_SLOTS = 2; //   u16
+const R_NEXT = 4; //    u16 run, or END
+
+const Q_HEAD = 0; //    u16 run
+const Q_TAIL = 2; //    u16 run
 const Q_SLOTS = 4; //   u16
 const Q_PACKETS = 6; // u16
+
+@inline
+function runAt(run: u32): u32 {
+  return scratch + SC_RUNS + run * RUN_SIZE;
+}
+
+@inline
+function entryAt(entry: u32): u32 {
+  return scratch + SC_ENTRIES + (entry << 3);
+}
 
 @inline
 function queueAt(index: u32): u32 {
@@ -108,7 +127,7 @@ let state: u32 = 0;
 let source: u32 = 0; //      sending kring
 let port: u32 = 0; //        its port
 let active: u32 = 0; //      unicast queues in use
-let entries: u32 = 0; //     slots collected
+let runs: u32 = 0; //        runs in use
 let fragmented: bool = false;
 let answer: u32 = 0;
 
@@ -160,145 +179,189 @@ function forward(ring: u32, head: u32, batch: u32): void {
   const bufSize = load<u32>(source, KR_BUF_SIZE);
   const bufCount = load<u32>(source, KR_BUF_COUNT);
   const ringId = load<u32>(source, KR_RING_ID);
+  const entryBase = scratch + SC_ENTRIES;
   let lastSrc = load<u64>(source, KR_LAST_SRC);
-  if (lastSrc != ~<u64>0 && !isLearned(state, lastSrc, port)) lastSrc = ~<u64>0;
+  if (lastSrc != NO_MAC && !isLearned(state, lastSrc, port)) lastSrc = NO_MAC;
   let lastDst: u64 = 0;
   let lastQueue: u32 = FLOOD;
   let packets: u64 = 0;
   let bytes: u64 = 0;
 
-  begin();
+  // The run in progress: entries [first, entry), all for `queue`; `more` of them are not a packet's first.
+  let queue: u32 = FLOOD;
+  let first = entryBase;
+  let entry = entryBase;
+  let more: u32 = 0;
+
   let k = load<u32>(source, KR_HWCUR);
   while (k != head) {
-    if (entries >= batch) flush();
-    const slot = slots + k * SLOT_SIZE;
-    const word = load<u64>(slot); // The only read of this slot.
-    const len = <u32>(word >> 32) & 0xffff;
-    const flags = <u32>(word >> 48);
-    const frame = bufs + <u32>word * bufSize;
+    let room = batch - ((entry - entryBase) >> 3);
+    if (<i32>room <= 0) {
+      endRun(queue, first, entry, more);
+      flush();
+      first = entry = entryBase;
+      more = 0;
+      room = batch;
+    }
+    // Slots in a row, as far as the ring's end and the batch allow.
+    const inRow = (head > k ? head : n) - k;
+    const start = slots + k * SLOT_SIZE;
+    const stop = start + (inRow < room ? inRow : room) * SLOT_SIZE;
+    let slot = start;
+    let chain = false;
+    for (; slot != stop; slot += SLOT_SIZE) {
+      const word = load<u64>(slot); // The only read of this slot.
+      const len = <u32>(word >> 32) & 0xffff;
+      const flags = <u32>(word >> 48);
+      if (flags & (NS_BUF_CHANGED | NS_INDIRECT | NS_MOREFRAG | NS_NO_LEARN)) {
+        chain = true;
+        break;
+      }
+      bytes += len;
+      if (<u32>badIndex(<u32>word, bufCount) | <u32>(len - 14 > bufSize - 14)) {
+        dropSlot(<u32>word, len, bufCount);
+        continue;
+      }
+      const frame = bufs + <u32>word * bufSize;
+      const src = load<u64>(frame, 6) & MAC_MASK;
+      if (src != lastSrc && !(src & 1)) {
+        learnMac(state, src, port);
+        lastSrc = src;
+      }
+      const dst = load<u64>(frame) & MAC_MASK;
+      if (dst != lastDst) {
+        lastDst = dst;
+        lastQueue = classify(dst, ringId);
+      }
+      if (lastQueue != queue) {
+        if (lastQueue >= DROP) {
+          drop(lastQueue - DROP, 1);
+          continue;
+        }
+        endRun(queue, first, entry, more);
+        queue = lastQueue;
+        first = entry;
+        more = 0;
+      }
+      store<u64>(entry, <u64>frame | (<u64>(len | (1 << (NS_PORT_SHIFT + 16))) << 32));
+      entry += 8;
+    }
+    const passed = (slot - start) / SLOT_SIZE;
+    packets += passed;
+    k = k + passed == n ? 0 : k + passed;
+    if (!chain) continue;
+
+    // A packet with flags: several slots, or something else out of the ordinary.
+    const collected = collectChain(slots, k, head, n, bufs, entry);
+    const frags = <u32>collected & 0xffff;
+    k = <u32>(collected >> 16) & 0xffff;
+    bytes += collected >> 32;
     packets++;
-    if (flags & (NS_BUF_CHANGED | NS_INDIRECT | NS_MOREFRAG)) {
-      if (flags & NS_BUF_CHANGED) store<u16>(slot, <u16>(flags & ~NS_BUF_CHANGED), SLOT_FLAGS);
-      if (flags & NS_MOREFRAG) {
-        // A chain: its slots are entered first, then classified by the first of them.
-        const first = entries;
-        let reason: u32 = DROP_REASON_NONE;
-        let more = true;
-        while (more && k != head) {
-          const at = slots + k * SLOT_SIZE;
-          const part = load<u64>(at);
-          const partLen = <u32>(part >> 32) & 0xffff;
-          const partFlags = <u32>(part >> 48);
-          if (partFlags & NS_BUF_CHANGED) store<u16>(at, <u16>(partFlags & ~NS_BUF_CHANGED), SLOT_FLAGS);
-          if (badIndex(<u32>part, bufCount)) reason = DROP_BAD_SLOT;
-          else if (partLen > bufSize) reason = DROP_OVERSIZE;
-          else if (partFlags & NS_INDIRECT) reason = DROP_INDIRECT;
-          else if (entries - first == NETMAP_MAX_FRAGS) reason = DROP_FRAGS;
-          else addEntry(bufs + <u32>part * bufSize, partLen);
-          more = (partFlags & NS_MOREFRAG) != 0;
-          bytes += partLen;
-          k = k + 1 == n ? 0 : k + 1;
-        }
-        const frags = entries - first;
-        if (reason != DROP_REASON_NONE || len < 14) {
-          entries = first;
-          drop(reason != DROP_REASON_NONE ? reason : DROP_SHORT, 1);
-          continue;
-        }
-        const src = load<u64>(frame, 6) & MAC_MASK;
-        if (src != lastSrc && !(src & 1) && !(flags & NS_NO_LEARN)) {
-          learnMac(state, src, port);
-          lastSrc = src;
-        }
-        const dst = load<u64>(frame) & MAC_MASK;
-        const queue = classify(dst, ringId);
-        if (queue >= DROP) {
-          entries = first;
-          drop(queue - DROP, 1);
-          continue;
-        }
-        fragmented = fragmented || frags > 1;
-        setFragments(first, frags);
-        append(queue, first, frags);
-        continue;
-      }
-      if (flags & NS_INDIRECT) {
-        drop(DROP_INDIRECT, 1);
-        k = k + 1 == n ? 0 : k + 1;
-        continue;
-      }
-    }
-    k = k + 1 == n ? 0 : k + 1;
-    bytes += len;
-    if (badIndex(<u32>word, bufCount)) {
-      drop(DROP_BAD_SLOT, 1);
+    if (frags == 0) continue; // Dropped, and counted there.
+    const word = load<u64>(entry);
+    if ((<u32>(word >> 32) & 0xffff) < 14) {
+      drop(DROP_SHORT, 1);
       continue;
     }
-    if (len - 14 > bufSize - 14) {
-      drop(len < 14 ? DROP_SHORT : DROP_OVERSIZE, 1);
-      continue;
-    }
-    const src = load<u64>(frame, 6) & MAC_MASK;
-    if (src != lastSrc && !(src & 1) && !(flags & NS_NO_LEARN)) {
+    const src = load<u64>(<u32>word, 6) & MAC_MASK;
+    if (src != lastSrc && !(src & 1) && !noLearn) {
       learnMac(state, src, port);
       lastSrc = src;
     }
-    const dst = load<u64>(frame) & MAC_MASK;
-    if (dst != lastDst) {
-      lastDst = dst;
-      lastQueue = classify(dst, ringId);
-    }
-    if (lastQueue >= DROP) {
-      drop(lastQueue - DROP, 1);
+    const to = classify(load<u64>(<u32>word) & MAC_MASK, ringId);
+    if (to >= DROP) {
+      drop(to - DROP, 1);
       continue;
     }
-    const entry = entries;
-    addEntry(frame, len);
-    append(lastQueue, entry, 1);
+    if (to != queue) {
+      endRun(queue, first, entry, more);
+      queue = to;
+      first = entry;
+      more = 0;
+    }
+    entry += frags << 3;
+    more += frags - 1;
   }
+  endRun(queue, first, entry, more);
   flush();
   store<u64>(source, lastSrc, KR_LAST_SRC);
   count(source, KR_PACKETS, packets);
   count(source, KR_BYTES, bytes);
 }
 
+function dropSlot(index: u32, len: u32, bufCount: u32): void {
+  drop(badIndex(index, bufCount) ? DROP_BAD_SLOT : len < 14 ? DROP_SHORT : DROP_OVERSIZE, 1);
+}
+
+/** Of the packet that collectChain() has collected last: its sender asks not to be learned. */
+let noLearn: bool = false;
+
+const NO_MAC: u64 = 0xffffffffffffffff;
+
+/**
+ * Collects a packet whose first slot has flags set: a chain of slots, or a single one.
+ * @returns slots entered (0: dropped, and counted) | next slot of the ring << 16 | bytes << 32
+ */
+function collectChain(slots: u32, start: u32, head: u32, n: u32, bufs: u32, entry: u32): u64 {
+  const bufSize = load<u32>(source, KR_BUF_SIZE);
+  const bufCount = load<u32>(source, KR_BUF_COUNT);
+  let reason: u32 = DROP_REASON_NONE;
+  let bytes: u32 = 0;
+  let frags: u32 = 0;
+  let more = true;
+  let k = start;
+  while (more && k != head) {
+    const slot = slots + k * SLOT_SIZE;
+    const word = load<u64>(slot);
+    const len = <u32>(word >> 32) & 0xffff;
+    const flags = <u32>(word >> 48);
+    if (k == start) noLearn = (flags & NS_NO_LEARN) != 0;
+    if (flags & NS_BUF_CHANGED) store<u16>(slot, <u16>(flags & ~NS_BUF_CHANGED), SLOT_FLAGS);
+    if (badIndex(<u32>word, bufCount)) reason = DROP_BAD_SLOT;
+    else if (len > bufSize) reason = DROP_OVERSIZE;
+    else if (flags & NS_INDIRECT) reason = DROP_INDIRECT;
+    else if (frags == NETMAP_MAX_FRAGS) reason = DROP_FRAGS;
+    else store<u64>(entry + (frags++ << 3), <u64>(bufs + <u32>word * bufSize) | (<u64>len << 32));
+    more = (flags & NS_MOREFRAG) != 0;
+    bytes += len;
+    k = k + 1 == n ? 0 : k + 1;
+  }
+  if (reason != DROP_REASON_NONE) {
+    drop(reason, 1);
+    frags = 0;
+  }
+  fragmented = fragmented || frags > 1;
+  for (let i: u32 = 0; i < frags; i++) {
+    const flags = (frags << NS_PORT_SHIFT) | (i + 1 < frags ? NS_MOREFRAG : 0);
+    store<u16>(entry + (i << 3), <u16>flags, 6);
+  }
+  return <u64>frags | (<u64>k << 16) | (<u64>bytes << 32);
+}
+
 const DROP_REASON_NONE: u32 = 0xff;
 
-// An entry: address of the frame in the sender's memory | length << 32 | slots of the packet << 48.
-@inline
-function addEntry(frame: u32, len: u32): void {
-  store<u64>(scratch + SC_ENTRIES + (entries << 3), <u64>frame | (<u64>len << 32) | (<u64>1 << 48));
-  entries++;
-}
-
-@inline
-function setFragments(entry: u32, frags: u32): void {
-  store<u16>(scratch + SC_ENTRIES + (entry << 3), <u16>frags, 6);
-}
-
-function begin(): void {
-  entries = 0;
-  active = 0;
-  fragmented = false;
-}
-
-@inline
-function append(queue: u32, entry: u32, slots: u32): void {
+/** Appends the entries between two addresses, `more` of which are not a packet's first, to a queue. */
+function endRun(queue: u32, firstEntry: u32, endEntry: u32, more: u32): void {
+  const slots = (endEntry - firstEntry) >> 3;
+  if (slots == 0) return;
+  const run = runAt(runs);
+  store<u16>(run, <u16>((firstEntry - entryAt(0)) >> 3), R_FIRST);
+  store<u16>(run, <u16>slots, R_SLOTS);
+  store<u16>(run, <u16>END, R_NEXT);
   const q = queueAt(queue);
-  const filled = load<u16>(q, Q_SLOTS);
-  if (filled == 0) {
-    store<u16>(q, <u16>entry, Q_HEAD);
+  if (load<u16>(q, Q_SLOTS) == 0) {
+    store<u16>(q, <u16>runs, Q_HEAD);
     if (queue != FLOOD) {
       store<u32>(scratch + SC_ACTIVE + (active << 2), queue);
       active++;
     }
   } else {
-    store<u16>(scratch + SC_LINKS + (<u32>load<u16>(q, Q_TAIL) << 1), <u16>entry);
+    store<u16>(runAt(load<u16>(q, Q_TAIL)), <u16>runs, R_NEXT);
   }
-  store<u16>(scratch + SC_LINKS + (entry << 1), <u16>END);
-  store<u16>(q, <u16>entry, Q_TAIL);
-  store<u16>(q, <u16>(filled + slots), Q_SLOTS);
-  store<u16>(q, load<u16>(q, Q_PACKETS) + 1, Q_PACKETS);
+  store<u16>(q, <u16>runs, Q_TAIL);
+  store<u16>(q, <u16>(<u32>load<u16>(q, Q_SLOTS) + slots), Q_SLOTS);
+  store<u16>(q, <u16>(<u32>load<u16>(q, Q_PACKETS) + slots - more), Q_PACKETS);
+  runs++;
 }
 
 /** Where a frame to `dst` goes: a queue, FLOOD, or DROP + reason. */
@@ -333,7 +396,9 @@ function flush(): void {
     const q = queueAt(queue);
     if (load<u16>(q, Q_SLOTS) != 0) deliver(queue / NM_BDG_MAXRINGS, queue % NM_BDG_MAXRINGS, q, 0);
   }
-  begin();
+  active = 0;
+  runs = 0;
+  fragmented = false;
 }
 
 /** Brings the packets of a queue, merged in order with the flooded ones, to one ring; empties the queue. */
@@ -353,81 +418,88 @@ function deliver(to: u32, ringIndex: u32, own: u32, flood: u32): void {
     return;
   }
   const n = load<u32>(kring, KR_NUM_SLOTS);
+  fitting = packets;
   const block = claim(state, source, kring, n, need, a, b);
   const granted = <u32>block & 0xffff;
   if (granted == 0) {
     drop(DROP_FULL, packets);
     return;
   }
-  const slotsAt = ringOf(kring, region) + RING_SLOTS;
-  const bufs = region + load<u32>(kring, KR_BUF_OFS);
-  const bufSize = load<u32>(kring, KR_BUF_SIZE);
-  const bufCount = load<u32>(kring, KR_BUF_COUNT);
-  let left = granted;
-  let done: u32 = 0;
+  if (fitting < packets) drop(DROP_FULL, packets - fitting);
   let j = <u32>(block >> 16) & 0xffff;
+  let left = granted;
   while (left != 0) {
-    let i = a;
-    if (a < b) {
-      a = load<u16>(scratch + SC_LINKS + (a << 1));
-    } else {
-      i = b;
-      b = load<u16>(scratch + SC_LINKS + (b << 1));
-    }
-    const entry = load<u64>(scratch + SC_ENTRIES + (i << 3));
-    let frags = <u32>(entry >> 48);
-    done++;
-    if (frags == 1) {
-      put(slotsAt + j * SLOT_SIZE, bufs, bufSize, bufCount, entry, 1 << NS_PORT_SHIFT);
-      j = j + 1 == n ? 0 : j + 1;
-      left--;
-      continue;
-    }
-    left -= frags;
-    const flags = frags << NS_PORT_SHIFT;
-    for (; frags != 0; frags--, i++) {
-      put(slotsAt + j * SLOT_SIZE, bufs, bufSize, bufCount, load<u64>(scratch + SC_ENTRIES + (i << 3)), frags > 1 ? flags | NS_MOREFRAG : flags);
-      j = j + 1 == n ? 0 : j + 1;
-    }
+    // Runs are numbered in the order of their packets; END is beyond all of them.
+    const run = runAt(a < b ? a : b);
+    if (a < b) a = load<u16>(run, R_NEXT);
+    else b = load<u16>(run, R_NEXT);
+    const inRun = <u32>load<u16>(run, R_SLOTS);
+    const some = inRun < left ? inRun : left;
+    j = copyRun(kring, region, n, j, entryAt(load<u16>(run, R_FIRST)), some);
+    left -= some;
   }
   publish(source, kring, block);
   answer |= takeBells(kring);
-  if (done < packets) drop(DROP_FULL, packets - done);
 }
 
-/** Copies one slot; the receiver may have put anything in its slot, so its buffer index is checked. */
-@inline
-function put(slot: u32, bufs: u32, bufSize: u32, bufCount: u32, entry: u64, flags: u32): void {
-  const index = load<u32>(slot);
-  let len = <u32>(entry >> 32) & 0xffff;
-  if (badIndex(index, bufCount) || len > bufSize) {
-    drop(badIndex(index, bufCount) ? DROP_BAD_SLOT : DROP_OVERSIZE, 1);
-    len = 0;
-  } else {
-    copyFrame(bufs + index * bufSize, <u32>entry, len);
+/**
+ * Copies `slots` entries to the slots from `j` on; answers the slot after them.  The receiver may have put
+ * anything into its slots, so their buffer indices are checked.
+ */
+function copyRun(kring: u32, region: u32, n: u32, j: u32, firstEntry: u32, slots: u32): u32 {
+  const ring = ringOf(kring, region) + RING_SLOTS;
+  const bufs = region + load<u32>(kring, KR_BUF_OFS);
+  const bufSize = load<u32>(kring, KR_BUF_SIZE);
+  const bufCount = load<u32>(kring, KR_BUF_COUNT);
+  const end = ring + n * SLOT_SIZE;
+  const stop = firstEntry + (slots << 3);
+  let slot = ring + j * SLOT_SIZE;
+  for (let at = firstEntry; at != stop; at += 8) {
+    const entry = load<u64>(at);
+    const index = load<u32>(slot);
+    const word = <u32>(entry >> 32);
+    const len = word & 0xffff;
+    if (<u32>badIndex(index, bufCount) | <u32>(len > bufSize)) {
+      drop(badIndex(index, bufCount) ? DROP_BAD_SLOT : DROP_OVERSIZE, 1);
+      store<u32>(slot, word & 0xffff0000, 4);
+    } else {
+      copyFrame(bufs + index * bufSize, <u32>entry, len);
+      store<u32>(slot, word, 4);
+    }
+    slot += SLOT_SIZE;
+    if (slot == end) slot = ring;
   }
-  store<u32>(slot, len | (flags << 16), 4);
+  return (slot - ring) / SLOT_SIZE;
 }
 
-/** How many slots of the two chains make whole packets within `space`. */
+/** Packets that the last claim() has room for. */
+let fitting: u32 = 0;
+
+/** How many slots of the two queues, given by their first runs, make whole packets within `space`. */
 export function wholePackets(space: u32, ownHead: u32, floodHead: u32): u32 {
-  if (!fragmented) return space;
+  if (!fragmented) {
+    fitting = space;
+    return space;
+  }
   let a = ownHead;
   let b = floodHead;
-  let total: u32 = 0;
+  let slots: u32 = 0;
+  let whole: u32 = 0;
+  fitting = 0;
   while (a != b) {
-    let i = a;
-    if (a < b) {
-      a = load<u16>(scratch + SC_LINKS + (a << 1));
-    } else {
-      i = b;
-      b = load<u16>(scratch + SC_LINKS + (b << 1));
+    const run = runAt(a < b ? a : b);
+    if (a < b) a = load<u16>(run, R_NEXT);
+    else b = load<u16>(run, R_NEXT);
+    const first = entryAt(load<u16>(run, R_FIRST));
+    const stop = first + (<u32>load<u16>(run, R_SLOTS) << 3);
+    for (let at = first; at != stop; at += 8) {
+      if (++slots > space) return whole;
+      if (<u32>load<u16>(at, 6) & NS_MOREFRAG) continue;
+      whole = slots;
+      fitting++;
     }
-    const frags = <u32>load<u16>(scratch + SC_ENTRIES + (i << 3), 6);
-    if (total + frags > space) break;
-    total += frags;
   }
-  return total;
+  return whole;
 }
 
 // ---- receive ---------------------------------------------------------------------------------------------

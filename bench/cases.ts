@@ -29,10 +29,14 @@ export function allCases(): Case[] {
   const cases: Case[] = [];
   for (const size of SIZES) {
     for (const burst of BURSTS) {
-      for (const [traffic, receivers] of VALE) cases.push({ kind: 'vale', traffic, receivers, size, burst, processes: 1 });
-      for (const traffic of ['plain', 'touch']) cases.push({ kind: 'pipe', traffic, receivers: 1, size, burst, processes: 1 });
-      for (const traffic of ['unicast', 'broadcast']) cases.push({ kind: 'vale', traffic, receivers: 1, size, burst, processes: 2 });
-      for (const traffic of ['plain', 'touch']) cases.push({ kind: 'pipe', traffic, receivers: 1, size, burst, processes: 2 });
+      for (const [traffic, receivers] of VALE)
+        cases.push({ kind: 'vale', traffic, receivers, size, burst, processes: 1 });
+      for (const traffic of ['plain', 'touch'])
+        cases.push({ kind: 'pipe', traffic, receivers: 1, size, burst, processes: 1 });
+      for (const traffic of ['unicast', 'broadcast'])
+        cases.push({ kind: 'vale', traffic, receivers: 1, size, burst, processes: 2 });
+      for (const traffic of ['plain', 'touch'])
+        cases.push({ kind: 'pipe', traffic, receivers: 1, size, burst, processes: 2 });
     }
   }
   return cases;
@@ -40,11 +44,16 @@ export function allCases(): Case[] {
 
 /** As it appears in tables and in latest.json. */
 export function nameOf({ kind, traffic, receivers }: Case): string {
-  return kind === 'vale' ? `vale ${traffic}${receivers > 1 ? ` to ${receivers}` : ''}` : `pipe${traffic === 'touch' ? ' touching the payload' : ''}`;
+  return kind === 'vale'
+    ? `vale ${traffic}${receivers > 1 ? ` to ${receivers}` : ''}`
+    : `pipe${traffic === 'touch' ? ' touching the payload' : ''}`;
 }
 
 /** Arguments of the C reference for the same case. */
-export function referenceArgs({ kind, traffic, receivers, size, burst, processes }: Case, ms: number): string[] {
+export function referenceArgs(
+  { kind, traffic, receivers, size, burst, processes }: Case,
+  ms: number,
+): string[] {
   const rest = [size, burst, ms].map(String);
   const touch = traffic === 'touch' ? '1' : '0';
   if (kind === 'pipe') return [processes === 2 ? 'pipe2' : 'pipe', ...rest, touch];

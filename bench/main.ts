@@ -45,8 +45,13 @@ const ms = Number(options.m);
 const rounds = Number(options.r);
 
 function wanted(work: Case): boolean {
-  const listed = (list: string | undefined, value: number) => list === undefined || list.split(',').map(Number).includes(value);
-  return listed(options.s, work.size) && listed(options.b, work.burst) && `${nameOf(work)} ${work.processes}`.includes(options.k);
+  const listed = (list: string | undefined, value: number) =>
+    list === undefined || list.split(',').map(Number).includes(value);
+  return (
+    listed(options.s, work.size) &&
+    listed(options.b, work.burst) &&
+    `${nameOf(work)} ${work.processes}`.includes(options.k)
+  );
 }
 
 async function measure(work: Case, reference: Reference | undefined): Promise<Result> {
@@ -93,7 +98,8 @@ function rounded(value: number): number {
 }
 
 function row(result: Result): string {
-  const cell = (value: number | null, width: number) => (value === null ? '-' : value.toFixed(2)).padStart(width);
+  const cell = (value: number | null, width: number) =>
+    (value === null ? '-' : value.toFixed(2)).padStart(width);
   return (
     `${result.case.padEnd(30)}${String(result.size).padStart(5)}${String(result.burst).padStart(6)}${String(result.processes).padStart(6)}` +
     `${cell(result.nsPerPacket, 10)}${cell(result.mpps, 9)}${cell(result.cNsPerPacket, 10)}${cell(result.ratioToC, 8)}${cell(result.timesCalibration, 9)}`
@@ -102,7 +108,10 @@ function row(result: Result): string {
 
 function commit(): string {
   try {
-    return execFileSync('git', ['-C', ROOT, 'rev-parse', '--short', 'HEAD'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+    return execFileSync('git', ['-C', ROOT, 'rev-parse', '--short', 'HEAD'], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim();
   } catch {
     return 'unknown';
   }
@@ -113,7 +122,9 @@ process.env['NETMAP_DIR'] = directory;
 try {
   const reference = Reference.build();
   const machine = `${os.cpus()[0]?.model ?? 'unknown'} x ${os.cpus().length}, ${os.type()} ${os.release()}`;
-  console.log(`${machine}, Node ${process.version}, commit ${commit()}; medians of ${rounds} rounds of ${ms} ms`);
+  console.log(
+    `${machine}, Node ${process.version}, commit ${commit()}; medians of ${rounds} rounds of ${ms} ms`,
+  );
   console.log('case                           size burst procs  ns/pkt     Mpps      C ns    C/us  x calib');
   const results: Result[] = [];
   for (const work of allCases().filter(wanted)) {
@@ -123,7 +134,14 @@ try {
   }
   fs.mkdirSync(path.dirname(options.o), { recursive: true });
   const meta = { machine, node: process.version, commit: commit() };
-  fs.writeFileSync(options.o, `${JSON.stringify(results.map((result) => ({ ...result, ...meta })), null, 1)}\n`);
+  fs.writeFileSync(
+    options.o,
+    `${JSON.stringify(
+      results.map((result) => ({ ...result, ...meta })),
+      null,
+      1,
+    )}\n`,
+  );
   console.log(`${results.length} cases, written to ${path.relative(process.cwd(), options.o)}`);
 } finally {
   await unload({ force: true }).catch(() => {});

@@ -24,7 +24,14 @@ export class Reference {
     const folder = path.join(ROOT, 'bench/reference');
     const sources = fs.readdirSync(folder).filter((file) => file.endsWith('.c'));
     const binary = path.join(ROOT, 'build/reference');
-    execFileSync(cc, ['-O3', '-std=gnu11', '-pthread', '-o', binary, ...sources.map((file) => path.join(folder, file))]);
+    execFileSync(cc, [
+      '-O3',
+      '-std=gnu11',
+      '-pthread',
+      '-o',
+      binary,
+      ...sources.map((file) => path.join(folder, file)),
+    ]);
     return new Reference(binary);
   }
 

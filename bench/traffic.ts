@@ -9,7 +9,8 @@ const MACS = { sender: 1, receiver: 2, nobody: 0x77 };
 export function templateFor(port: Port, { kind, traffic, size }: Case): FrameTemplate {
   const frame = new Uint8Array(size);
   const individual = traffic.endsWith('unicast') || traffic === 'unknown';
-  if (kind === 'vale' && individual) frame.set([2, 0, 0, 0, 0, traffic === 'unknown' ? MACS.nobody : MACS.receiver]);
+  if (kind === 'vale' && individual)
+    frame.set([2, 0, 0, 0, 0, traffic === 'unknown' ? MACS.nobody : MACS.receiver]);
   else frame.fill(0xff, 0, 6);
   frame.set([2, 0, 0, 0, 0, MACS.sender], 6);
   return new FrameTemplate(port, frame);

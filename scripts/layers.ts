@@ -36,14 +36,17 @@ for (const top of ['src', 'apps', 'assembly']) {
     if (!name.endsWith('.ts') || name.endsWith('.test.ts')) continue;
     const file = path.join(top, name);
     const folder = folderOf(file);
-    if (!(folder in MAY_IMPORT)) complaints.push(`${file}: folder ${folder} has no place in scripts/layers.ts`);
+    if (!(folder in MAY_IMPORT))
+      complaints.push(`${file}: folder ${folder} has no place in scripts/layers.ts`);
     const text = fs.readFileSync(path.join(ROOT, file), 'utf8');
     for (const [, target] of text.matchAll(/\bfrom '([^']+)'/g)) {
-      if (target === FFI.module && folder !== FFI.folder) complaints.push(`${file}: only ${FFI.folder} may import ${FFI.module}`);
+      if (target === FFI.module && folder !== FFI.folder)
+        complaints.push(`${file}: only ${FFI.folder} may import ${FFI.module}`);
       if (!target!.startsWith('.')) continue;
       arrows++;
       const imported = folderOf(path.join(path.dirname(file), target!));
-      if (imported !== folder && !MAY_IMPORT[folder]?.includes(imported)) complaints.push(`${file} must not import ${target} (${folder} -> ${imported})`);
+      if (imported !== folder && !MAY_IMPORT[folder]?.includes(imported))
+        complaints.push(`${file} must not import ${target} (${folder} -> ${imported})`);
     }
   }
 }

@@ -45,13 +45,21 @@ export function markOf(bytes: Uint8Array): number {
 }
 
 /** Sends packets (each a frame, or its fragments) from a TX ring, in one sync. */
-export function send(port: Port, packets: readonly (Uint8Array | readonly Uint8Array[])[], ringIndex = 0): void {
+export function send(
+  port: Port,
+  packets: readonly (Uint8Array | readonly Uint8Array[])[],
+  ringIndex = 0,
+): void {
   stage(port, packets, ringIndex);
   port.txSync();
 }
 
 /** The same without the sync. */
-export function stage(port: Port, packets: readonly (Uint8Array | readonly Uint8Array[])[], ringIndex = 0): void {
+export function stage(
+  port: Port,
+  packets: readonly (Uint8Array | readonly Uint8Array[])[],
+  ringIndex = 0,
+): void {
   const ring = port.txRings[ringIndex]!;
   let slot = ring.head;
   for (const packet of packets) {
@@ -91,7 +99,10 @@ export function marks(port: Port, ringIndex = 0): number[] {
 }
 
 /** Runs `work` with ports that are closed whatever happens. */
-export async function using(ports: readonly Promise<Port>[], work: (...ports: Port[]) => unknown): Promise<void> {
+export async function using(
+  ports: readonly Promise<Port>[],
+  work: (...ports: Port[]) => unknown,
+): Promise<void> {
   const settled = await Promise.allSettled(ports);
   const opened = settled.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
   try {
@@ -138,7 +149,9 @@ export class Program {
     });
     this.ended = new Promise((resolve, reject) => {
       this.process.once('error', reject);
-      this.process.once('close', (code, signal) => resolve({ code, signal, stdout: this.stdout, stderr: this.stderr }));
+      this.process.once('close', (code, signal) =>
+        resolve({ code, signal, stdout: this.stdout, stderr: this.stderr }),
+      );
     });
   }
 
@@ -148,7 +161,12 @@ export class Program {
 
   /** Resolves when the program's output matches. */
   says(pattern: RegExp, timeoutMs = 60_000): Promise<void> {
-    return until(() => pattern.test(this.stdout) || pattern.test(this.stderr), `${pattern} from the program`, timeoutMs, () => this.stderr);
+    return until(
+      () => pattern.test(this.stdout) || pattern.test(this.stderr),
+      `${pattern} from the program`,
+      timeoutMs,
+      () => this.stderr,
+    );
   }
 
   async stop(signal: NodeJS.Signals = 'SIGINT'): Promise<Finished> {
@@ -157,7 +175,11 @@ export class Program {
   }
 }
 
-export function run(command: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Finished> {
+export function run(
+  command: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+): Promise<Finished> {
   return new Program(command, args, env).ended;
 }
 

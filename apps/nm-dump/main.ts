@@ -33,7 +33,10 @@ function parse(argv: string[]): Options | undefined {
   });
   if (values.h) return undefined;
   if (!values.i || !values.w) {
-    throw new NetmapError('EINVAL', 'Cannot start: both -i PORT and -w FILE are needed; "nm-dump -h" shows how');
+    throw new NetmapError(
+      'EINVAL',
+      'Cannot start: both -i PORT and -w FILE are needed; "nm-dump -h" shows how',
+    );
   }
   const count = values.n === undefined ? Number.POSITIVE_INFINITY : Number(values.n);
   if (values.n !== undefined && !(Number.isInteger(count) && count > 0)) {
@@ -70,7 +73,10 @@ function create(file: string): number {
   try {
     return fs.openSync(file, 'w');
   } catch (error) {
-    throw new NetmapError('EACCES', `Cannot write the capture "${file}": ${(error as Error).message}; choose another file`);
+    throw new NetmapError(
+      'EACCES',
+      `Cannot write the capture "${file}": ${(error as Error).message}; choose another file`,
+    );
   }
 }
 

@@ -35,7 +35,9 @@ function show({ pid, version, directory, clients, ports }: ModuleStatus): void {
   console.log(`${ports.length} ports`);
   for (const port of ports) {
     const mib = (port.memSize / 2 ** 20).toFixed(1);
-    console.log(`  ${port.name}  ${port.kind}, memory ${port.memId} (${mib} MiB), opened ${port.opens} times`);
+    console.log(
+      `  ${port.name}  ${port.kind}, memory ${port.memId} (${mib} MiB), opened ${port.opens} times`,
+    );
     for (const ring of port.rings) {
       const drops = Object.entries(ring.drops).map(([reason, count]) => `${count} ${reason}`);
       const tail = drops.length > 0 ? `; dropped: ${drops.join(', ')}` : '';

@@ -37,24 +37,31 @@ export interface CapturedFrame {
 export function readPcap(path: string): PcapFile {
   const bytes = readFile(path);
   const refuse = (why: string) => new NetmapError('EINVAL', `Cannot read capture "${path}": ${why}`);
-  if (bytes.length < FILE_HEADER) throw refuse(`it has ${bytes.length} bytes, less than a pcap file's header`);
+  if (bytes.length < FILE_HEADER)
+    throw refuse(`it has ${bytes.length} bytes, less than a pcap file's header`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const little = [MAGIC_MICRO, MAGIC_NANO].includes(view.getUint32(0, true));
   const magic = view.getUint32(0, little);
   if (magic === MAGIC_PCAPNG) throw refuse('it is a pcapng file; "editcap -F pcap" makes a pcap file of it');
-  if (magic !== MAGIC_MICRO && magic !== MAGIC_NANO) throw refuse('it is not a pcap file; tcpdump -w and editcap -F pcap write them');
+  if (magic !== MAGIC_MICRO && magic !== MAGIC_NANO)
+    throw refuse('it is not a pcap file; tcpdump -w and editcap -F pcap write them');
   const nanoseconds = magic === MAGIC_NANO;
   const linkType = view.getUint32(20, little) & 0x0fffffff;
-  if (linkType !== LINKTYPE_ETHERNET) throw refuse(`its link type is ${linkType}, only Ethernet (1) can be sent`);
+  if (linkType !== LINKTYPE_ETHERNET)
+    throw refuse(`its link type is ${linkType}, only Ethernet (1) can be sent`);
 
   const frames: CapturedFrame[] = [];
   for (let at = FILE_HEADER; at < bytes.length; ) {
     const where = `record ${frames.length + 1} at byte ${at}`;
-    if (at + RECORD_HEADER > bytes.length) throw refuse(`it is cut off in the header of ${where}; take a whole copy`);
+    if (at + RECORD_HEADER > bytes.length)
+      throw refuse(`it is cut off in the header of ${where}; take a whole copy`);
     const kept = view.getUint32(at + 8, little);
     if (kept > MAX_RECORD) throw refuse(`${where} claims ${kept} bytes, ${MAX_RECORD} is the most`);
     const end = at + RECORD_HEADER + kept;
-    if (end > bytes.length) throw refuse(`it is cut off in ${where}: ${kept} bytes are announced, ${bytes.length - at - RECORD_HEADER} are there; take a whole copy`);
+    if (end > bytes.length)
+      throw refuse(
+        `it is cut off in ${where}: ${kept} bytes are announced, ${bytes.length - at - RECORD_HEADER} are there; take a whole copy`,
+      );
     const fraction = BigInt(view.getUint32(at + 4, little)) * (nanoseconds ? 1n : 1000n);
     frames.push({
       data: bytes.subarray(at + RECORD_HEADER, end),
@@ -72,7 +79,10 @@ function readFile(path: string): Uint8Array {
     return fs.readFileSync(path);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    throw new NetmapError(code === 'EACCES' ? 'EACCES' : 'ENOENT', `Cannot read capture "${path}": ${message}`);
+    throw new NetmapError(
+      code === 'EACCES' ? 'EACCES' : 'ENOENT',
+      `Cannot read capture "${path}": ${message}`,
+    );
   }
 }
 

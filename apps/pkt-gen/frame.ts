@@ -6,7 +6,9 @@ const ETHERNET = 14;
 const IPV4 = 20;
 const UDP = 8;
 const PAYLOAD = ETHERNET + IPV4 + UDP;
-const TEXT = new TextEncoder().encode('netmap pkt-gen DIRECT payload\nhttp://info.iet.unipi.it/~luigi/netmap/ ');
+const TEXT = new TextEncoder().encode(
+  'netmap pkt-gen DIRECT payload\nhttp://info.iet.unipi.it/~luigi/netmap/ ',
+);
 
 export interface FramePlan {
   /** Bytes, without CRC. */
@@ -56,7 +58,8 @@ export function udpChecksum(frame: Uint8Array): number {
 /** Internet checksum over parts of which all but the last have an even length. */
 export function checksum(parts: readonly Uint8Array[]): number {
   let sum = 0;
-  for (const part of parts) for (let i = 0; i < part.length; i += 2) sum += (part[i]! << 8) | (part[i + 1] ?? 0);
+  for (const part of parts)
+    for (let i = 0; i < part.length; i += 2) sum += (part[i]! << 8) | (part[i + 1] ?? 0);
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
   return ~sum & 0xffff;
 }
@@ -65,7 +68,10 @@ export function checksum(parts: readonly Uint8Array[]): number {
 export function parseMac(text: string): Uint8Array {
   const parts = text.split(':');
   if (parts.length !== 6 || !parts.every((part) => /^[0-9a-fA-F]{1,2}$/.test(part))) {
-    throw new NetmapError('EINVAL', `invalid MAC address '${text}': six hexadecimal bytes parted by colons are expected, as in 02:00:00:00:00:01`);
+    throw new NetmapError(
+      'EINVAL',
+      `invalid MAC address '${text}': six hexadecimal bytes parted by colons are expected, as in 02:00:00:00:00:01`,
+    );
   }
   return Uint8Array.from(parts, (part) => Number.parseInt(part, 16));
 }

@@ -86,16 +86,21 @@ export function parseOptions(argv: readonly string[], { cpus: available }: { cpu
     given[option] === undefined ? fallback : integer(option, String(given[option]), min, max, what);
 
   const fn = text('f', 'rx') as FunctionName;
-  if (!FUNCTIONS.includes(fn)) throw new NetmapError('EINVAL', `unrecognised function ${fn}: -f takes one of ${FUNCTIONS.join(', ')}`);
+  if (!FUNCTIONS.includes(fn))
+    throw new NetmapError('EINVAL', `unrecognised function ${fn}: -f takes one of ${FUNCTIONS.join(', ')}`);
   const help = given['h'] === true;
   const ifname = portName(given['i'] as string | undefined, help);
   const [size, minSize] = frameSizes(sizes);
   const cpus = number('c', 1, 0, available, `cpus, of which this machine has ${available}`) || available;
   const threads = number('p', 1, 1, 256, 'threads');
   const single = fn === 'ping' || fn === 'pong' || fn === 'txseq';
-  if (single && threads > 1) throw new NetmapError('EINVAL', `can only ${fn} with 1 thread: leave -p ${threads} out`);
+  if (single && threads > 1)
+    throw new NetmapError('EINVAL', `can only ${fn} with 1 thread: leave -p ${threads} out`);
   if (single && fn !== 'pong' && size < MIN_NUMBERED[fn]) {
-    throw new NetmapError('EINVAL', `bad pktsize ${size} for ${fn}: it needs ${MIN_NUMBERED[fn]} bytes to carry its numbers; use a larger -l`);
+    throw new NetmapError(
+      'EINVAL',
+      `bad pktsize ${size} for ${fn}: it needs ${MIN_NUMBERED[fn]} bytes to carry its numbers; use a larger -l`,
+    );
   }
   const srcText = text('s', '10.0.0.1');
   const dstText = text('d', '10.1.0.1');
@@ -153,9 +158,16 @@ function read(argv: readonly string[]): CommandLine {
   try {
     const { values } = parseArgs({ args: joinNegative(argv), options });
     const { l, v, ...given } = values as Record<string, unknown>;
-    return { given: given as CommandLine['given'], sizes: (l as string[] | undefined) ?? [], verbose: (v as unknown[] | undefined)?.length ?? 0 };
+    return {
+      given: given as CommandLine['given'],
+      sizes: (l as string[] | undefined) ?? [],
+      verbose: (v as unknown[] | undefined)?.length ?? 0,
+    };
   } catch (error) {
-    throw new NetmapError('EINVAL', `bad option: ${(error as Error).message.split('\n')[0]} "pkt-gen -h" lists them`);
+    throw new NetmapError(
+      'EINVAL',
+      `bad option: ${(error as Error).message.split('\n')[0]} "pkt-gen -h" lists them`,
+    );
   }
 }
 

@@ -32,7 +32,10 @@ export function ping(job: Job): void {
   let reported = performance.now();
   row.begin();
   while (!board.cancelled && row.packets < target) {
-    const budget = Math.min(pacer.budget(() => board.cancelled), target - row.packets);
+    const budget = Math.min(
+      pacer.budget(() => board.cancelled),
+      target - row.packets,
+    );
     let sent = 0;
     for (; sent < budget && tx.space > 0; sent++) {
       const { head } = tx;

@@ -40,12 +40,16 @@ function ordered(a: number, b: number): Digit {
 function parseEnd(text: string, end: string): { address: number; port: number | undefined } {
   const match = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?::(\d{1,5}|0x[0-9a-fA-F]{1,4}))?$/.exec(end);
   const bytes = match?.slice(1, 5).map(Number);
-  if (!match || !bytes?.every((byte) => byte <= 255)) throw wrong(text, `"${end}" is no IPv4 address with an optional port`);
+  if (!match || !bytes?.every((byte) => byte <= 255))
+    throw wrong(text, `"${end}" is no IPv4 address with an optional port`);
   const port = match[5] === undefined ? undefined : Number(match[5]);
   if (port !== undefined && port > 0xffff) throw wrong(text, `port ${port} is beyond 65535`);
   return { address: bytes.reduce((sum, byte) => sum * 256 + byte, 0), port };
 }
 
 function wrong(text: string, why: string): NetmapError {
-  return new NetmapError('EINVAL', `invalid address range '${text}': ${why}; write 10.0.0.1, 10.0.0.1:2000 or 10.0.0.1:2000-10.0.0.9:2010`);
+  return new NetmapError(
+    'EINVAL',
+    `invalid address range '${text}': ${why}; write 10.0.0.1, 10.0.0.1:2000 or 10.0.0.1:2000-10.0.0.9:2010`,
+  );
 }

@@ -47,7 +47,12 @@ function awaitFirst(job: Job): void {
   }
 }
 
-function take({ row, options }: Job, ring: Ring, totals: ReceiveTotals, checker: SequenceChecker | undefined): void {
+function take(
+  { row, options }: Job,
+  ring: Ring,
+  totals: ReceiveTotals,
+  checker: SequenceChecker | undefined,
+): void {
   const { head } = ring;
   const count = Math.min(ring.space, options.burst);
   if (options.dump) dumpSlots(ring, head, count);

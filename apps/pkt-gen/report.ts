@@ -51,7 +51,9 @@ export class Averages {
   }
 
   get mean(): number {
-    return this.#samples.length === 0 ? 0 : this.#samples.reduce((sum, rate) => sum + rate, 0) / this.#samples.length;
+    return this.#samples.length === 0
+      ? 0
+      : this.#samples.reduce((sum, rate) => sum + rate, 0) / this.#samples.length;
   }
 
   get deviation(): number {
@@ -61,7 +63,11 @@ export class Averages {
   }
 }
 
-export function periodicLine({ packets, bytes, events, us, minSpace }: Period, format: Format, averages?: Averages): string {
+export function periodicLine(
+  { packets, bytes, events, us, minSpace }: Period,
+  format: Format,
+  averages?: Averages,
+): string {
   const n = (value: number) => norm(value, format.rawNumbers);
   const pps = Math.round((packets * 1e6) / us);
   const bits = 8 * (bytes + (format.framing ? packets * FRAMING_BYTES : 0));
@@ -71,7 +77,12 @@ export function periodicLine({ packets, bytes, events, us, minSpace }: Period, f
 }
 
 /** The two lines at the end, or `Sent nothing.` */
-export function summaryLines(verb: 'Sent' | 'Received', total: Omit<Period, 'us' | 'minSpace'>, seconds: number, format: Format): string[] {
+export function summaryLines(
+  verb: 'Sent' | 'Received',
+  total: Omit<Period, 'us' | 'minSpace'>,
+  seconds: number,
+  format: Format,
+): string[] {
   const { packets, bytes, events } = total;
   if (packets === 0) return [`${verb} nothing.`];
   const n = (value: number) => norm(value, format.rawNumbers);
@@ -112,7 +123,10 @@ export class Reporter {
       minSpace: this.#board.takeMinSpace(),
     };
     this.#averages.add((period.packets * 1e6) / us);
-    D('main_thread', periodicLine(period, this.#options, this.#options.averages ? this.#averages : undefined));
+    D(
+      'main_thread',
+      periodicLine(period, this.#options, this.#options.averages ? this.#averages : undefined),
+    );
     this.#last = total;
     this.#at = now;
   }
@@ -122,14 +136,22 @@ export class Reporter {
     const { fn } = this.#options;
     if (fn === 'ping' || fn === 'pong') return [];
     const rows = this.#board.rows().filter((row) => row.start > 0);
-    const seconds = rows.length === 0 ? 0 : Math.max(...rows.map((row) => row.end)) - Math.min(...rows.map((row) => row.start));
+    const seconds =
+      rows.length === 0
+        ? 0
+        : Math.max(...rows.map((row) => row.end)) - Math.min(...rows.map((row) => row.start));
     return summaryLines(fn.startsWith('tx') ? 'Sent' : 'Received', this.#total(), seconds, this.#options);
   }
 
   #total() {
     const rows = this.#board.rows();
-    const sum = (pick: (row: (typeof rows)[number]) => number) => rows.reduce((total, row) => total + pick(row), 0);
-    return { packets: sum((row) => row.packets), bytes: sum((row) => row.bytes), events: sum((row) => row.events) };
+    const sum = (pick: (row: (typeof rows)[number]) => number) =>
+      rows.reduce((total, row) => total + pick(row), 0);
+    return {
+      packets: sum((row) => row.packets),
+      bytes: sum((row) => row.bytes),
+      events: sum((row) => row.events),
+    };
   }
 }
 
@@ -149,7 +171,9 @@ export function hexDump(bytes: Uint8Array): string {
   for (let at = 0; at < bytes.length; at += 16) {
     const line = bytes.subarray(at, at + 16);
     const hex = Array.from(line, (byte) => byte.toString(16).padStart(2, '0')).join(' ');
-    const ascii = Array.from(line, (byte) => (byte >= 32 && byte < 127 ? String.fromCharCode(byte) : '.')).join('');
+    const ascii = Array.from(line, (byte) =>
+      byte >= 32 && byte < 127 ? String.fromCharCode(byte) : '.',
+    ).join('');
     text += `${`${String(at).padStart(5)}: ${hex}`.padEnd(55)}${ascii}\n`;
   }
   return text;
@@ -173,7 +197,10 @@ export class RttStatistics {
     const first = histogram.findIndex((n) => n > 0);
     const last = histogram.findLastIndex((n) => n > 0);
     const counts = histogram.slice(first, last + 1).map((n) => ` ${String(n).padStart(5)}`);
-    return [`count ${count} RTT: min ${min} av ${mean} ns`, `k: ${2 ** first} .. ${2 ** last}\n\t${counts.join('')}`];
+    return [
+      `count ${count} RTT: min ${min} av ${mean} ns`,
+      `k: ${2 ** first} .. ${2 ** last}\n\t${counts.join('')}`,
+    ];
   }
 
   summary(): string {

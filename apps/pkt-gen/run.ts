@@ -43,7 +43,10 @@ async function generate(options: PktGenOptions, busy: boolean): Promise<number> 
   try {
     const queues = sends(options.fn) ? port.txRings.length : port.rxRings.length;
     if (options.threads > queues) {
-      throw new NetmapError('EINVAL', `bad nthreads ${options.threads}, have ${queues} queues: open the port with @conf:rings=${options.threads}, or use -p ${queues}`);
+      throw new NetmapError(
+        'EINVAL',
+        `bad nthreads ${options.threads}, have ${queues} queues: open the port with @conf:rings=${options.threads}, or use -p ${queues}`,
+      );
     }
     banner(options, port, queues);
     if (options.waitSeconds > 0) {
@@ -73,10 +76,21 @@ function banner(options: PktGenOptions, port: Port, queues: number): void {
   const { fn, ifname, threads, cpus } = options;
   console.log(`${VERBS[fn]} ${ifname}: ${queues} queues, ${threads} threads and ${cpus} cpus.`);
   if (options.verbose > 0) {
-    D('main', `nifp at offset ${port.nifpOfs} ntxqs ${port.txRings.length} nrxqs ${port.rxRings.length} memid ${port.memId}`);
+    D(
+      'main',
+      `nifp at offset ${port.nifpOfs} ntxqs ${port.txRings.length} nrxqs ${port.rxRings.length} memid ${port.memId}`,
+    );
     const base = port.memory.byteOffset;
-    for (const ring of port.txRings) D('main', `   TX${ring.ringId} at offset 0x${(ring.address - base).toString(16)} slots ${ring.numSlots}`);
-    for (const ring of port.rxRings) D('main', `   RX${ring.ringId} at offset 0x${(ring.address - base).toString(16)} slots ${ring.numSlots}`);
+    for (const ring of port.txRings)
+      D(
+        'main',
+        `   TX${ring.ringId} at offset 0x${(ring.address - base).toString(16)} slots ${ring.numSlots}`,
+      );
+    for (const ring of port.rxRings)
+      D(
+        'main',
+        `   RX${ring.ringId} at offset 0x${(ring.address - base).toString(16)} slots ${ring.numSlots}`,
+      );
   }
   if (!sends(fn)) return;
   console.log(`${options.srcText} -> ${options.dstText} (${options.smacText} -> ${options.dmacText})`);

@@ -1,6 +1,15 @@
 // pkt-gen -f tx and -f txseq.
 
-import { FrameTable, FrameTemplate, fillLengths, NS_BUF_CHANGED, NS_NO_LEARN, type Port, poll, type Ring } from '../../src/client/index.ts';
+import {
+  FrameTable,
+  FrameTemplate,
+  fillLengths,
+  NS_BUF_CHANGED,
+  NS_NO_LEARN,
+  type Port,
+  poll,
+  type Ring,
+} from '../../src/client/index.ts';
 import { readPcap } from '../pcap/pcap-file.ts';
 import { buildFrame } from './frame.ts';
 import type { Job } from './job.ts';
@@ -14,7 +23,12 @@ const POLL_MS = 2000;
 const TABLE_COPIES = 64;
 
 /** Puts packets into slots; how many of each. */
-type Fill = (ring: Ring, head: number, slots: number, packets: number) => { slots: number; packets: number; bytes: number };
+type Fill = (
+  ring: Ring,
+  head: number,
+  slots: number,
+  packets: number,
+) => { slots: number; packets: number; bytes: number };
 
 /** Sends until the target is reached or the run is cancelled. */
 export function send(job: Job): void {
@@ -23,13 +37,17 @@ export function send(job: Job): void {
   const fill = sequence ? numberedFill(port, options) : chooseFill(port, options);
   const rings = sequence ? port.txRings.slice(0, 1) : port.txRings;
   // A slot gets the frame once; after that it holds it.
-  for (const ring of rings) for (let slot = 0; slot < ring.numSlots; slot++) ring.setFlags(slot, NS_BUF_CHANGED);
+  for (const ring of rings)
+    for (let slot = 0; slot < ring.numSlots; slot++) ring.setFlags(slot, NS_BUF_CHANGED);
   const schedule = scheduleFor(options.rate, options.burst);
   const pacer = new Pacer(schedule);
   D('sender_body', `start, thread ${job.thread}`);
   row.begin();
   while (!board.cancelled && row.packets < target) {
-    let budget = Math.min(pacer.budget(() => board.cancelled), target - row.packets);
+    let budget = Math.min(
+      pacer.budget(() => board.cancelled),
+      target - row.packets,
+    );
     port.txSync();
     for (const ring of rings) {
       budget -= visit(job, ring, fill, Math.min(budget, options.burst));
@@ -129,7 +147,10 @@ function rubbishFill(port: Port, options: PktGenOptions): Fill {
 }
 
 function longFill(port: Port, options: PktGenOptions): Fill {
-  const table = new FrameTable(port, Array.from({ length: TABLE_COPIES }, () => templateOf(options)));
+  const table = new FrameTable(
+    port,
+    Array.from({ length: TABLE_COPIES }, () => templateOf(options)),
+  );
   return tableFill(table, () => options.size);
 }
 

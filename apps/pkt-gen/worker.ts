@@ -36,7 +36,10 @@ try {
   const port = Port.attach(data.shared);
   BODIES[options.fn]({ port, options, busy, thread, board, row: board.row(thread), target });
 } catch (error) {
-  D('main', `ouch, thread ${data.thread} exited with error: ${error instanceof NetmapError ? error.message : (error as Error).stack}`);
+  D(
+    'main',
+    `ouch, thread ${data.thread} exited with error: ${error instanceof NetmapError ? error.message : (error as Error).stack}`,
+  );
   process.exitCode = 1;
   throw error;
 }

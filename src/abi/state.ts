@@ -189,4 +189,4 @@ export const SC_BELLS = 16; //       u32 x up to 4 x NM_BDG_MAXPORTS
 export const SC_QUEUES = 8192; //    per destination ring: head u16, tail u16, slots u32
 export const SC_ACTIVE = 49152; //   u32 list of destination rings in use
 export const SC_ENTRIES = 65536; //  u64 per slot of the batch
-export const SC_LINKS = 131072; //   u16 per slot of the batch
+export const SC_RUNS = 131072; //   u64 per run of entries, see assembly/vale.ts

@@ -62,7 +62,10 @@ export class Connection {
     const socket = this.#socket;
     if (!socket) {
       return Promise.reject(
-        new NetmapError('EPIPE', `Cannot ask the netmap module in ${this.directory}: it is gone; open ports work on, load a new one with "nm-loader l"`),
+        new NetmapError(
+          'EPIPE',
+          `Cannot ask the netmap module in ${this.directory}: it is gone; open ports work on, load a new one with "nm-loader l"`,
+        ),
       );
     }
     const id = this.#nextId++;
@@ -113,13 +116,21 @@ export class Connection {
     }
     const reply = v.safeParse(replySchemas[pending.op] as v.GenericSchema, envelope.output.ok);
     if (reply.success) pending.resolve(reply.output);
-    else pending.reject(new NetmapError('EPROTO', `Cannot understand the module's answer to "${pending.op}": ${describeIssues(reply.issues)}`));
+    else
+      pending.reject(
+        new NetmapError(
+          'EPROTO',
+          `Cannot understand the module's answer to "${pending.op}": ${describeIssues(reply.issues)}`,
+        ),
+      );
   }
 
   #lost(): void {
     this.#socket = undefined;
     for (const { op, reject } of this.#pending.values()) {
-      reject(new NetmapError('EPIPE', `Cannot finish "${op}": the netmap module in ${this.directory} went away`));
+      reject(
+        new NetmapError('EPIPE', `Cannot finish "${op}": the netmap module in ${this.directory} went away`),
+      );
     }
     this.#pending.clear();
     if (!this.#closed && this.hello) setTimeout(() => void this.#comeBack(), RETRY_MS).unref();

@@ -36,5 +36,8 @@ export async function status(directory = runtimeDirectory()): Promise<Status> {
 async function visit(directory: string, purpose: string): Promise<Connection> {
   const connection = await Connection.visit(directory);
   if (connection) return connection;
-  throw new NetmapError('ENXIO', `Cannot ${purpose}: no module is loaded in ${directory}; load it with "nm-loader l"`);
+  throw new NetmapError(
+    'ENXIO',
+    `Cannot ${purpose}: no module is loaded in ${directory}; load it with "nm-loader l"`,
+  );
 }

@@ -58,17 +58,41 @@ export class FrameTemplate {
 
   /** Fills slots with the frame, cut to `length`.  Slots that hold it still are not copied to, unless asked. */
   fill(ring: Ring, head: number, count: number, { copy = false, length = this.length } = {}): void {
-    this.#runtime.dataPlane.fillTemplate(ring.address, head, count, ring.bufCount, this.#address, length, copy);
+    this.#runtime.dataPlane.fillTemplate(
+      ring.address,
+      head,
+      count,
+      ring.bufCount,
+      this.#address,
+      length,
+      copy,
+    );
   }
 
   /** Fills slots, stepping the ranges after each. */
   fillStepping(ring: Ring, head: number, count: number, length = this.length): void {
-    this.#runtime.dataPlane.fillRange(ring.address, head, count, ring.bufCount, this.#address, length, this.#range);
+    this.#runtime.dataPlane.fillRange(
+      ring.address,
+      head,
+      count,
+      ring.bufCount,
+      this.#address,
+      length,
+      this.#range,
+    );
   }
 
   /** Fills slots, each with the next number from `first` on, big endian, where the payload starts. */
   fillNumbered(ring: Ring, head: number, count: number, first: number): void {
-    this.#runtime.dataPlane.fillSequence(ring.address, head, count, ring.bufCount, this.#address, this.length, first);
+    this.#runtime.dataPlane.fillSequence(
+      ring.address,
+      head,
+      count,
+      ring.bufCount,
+      this.#address,
+      this.length,
+      first,
+    );
   }
 
   /** Steps the ranges once without sending. */
@@ -99,7 +123,10 @@ export class FrameTable {
     let at = this.#address + frames.length * 8;
     frames.forEach((frame, i) => {
       if (frame.length > 0xffff) {
-        throw new NetmapError('EINVAL', `Cannot send frame ${i + 1}: it has ${frame.length} bytes, 65535 is the most`);
+        throw new NetmapError(
+          'EINVAL',
+          `Cannot send frame ${i + 1}: it has ${frame.length} bytes, 65535 is the most`,
+        );
       }
       arena.view.setUint32(this.#address + i * 8, at, true);
       arena.view.setUint32(this.#address + i * 8 + 4, frame.length, true);
@@ -109,10 +136,24 @@ export class FrameTable {
   }
 
   /** Places up to `frames` frames, going round, in up to `space` slots, which get the NS_* bits of `flags`. */
-  fill(ring: Ring, head: number, space: number, frames: number, flags = 0): { slots: number; frames: number } {
+  fill(
+    ring: Ring,
+    head: number,
+    space: number,
+    frames: number,
+    flags = 0,
+  ): { slots: number; frames: number } {
     const upTo = Math.min(frames, this.count - this.#next);
     const at = this.#address + this.#next * 8;
-    const answer = this.#runtime.dataPlane.fillFrames(ring.address, head, space, ring.bufCount, at, upTo, flags);
+    const answer = this.#runtime.dataPlane.fillFrames(
+      ring.address,
+      head,
+      space,
+      ring.bufCount,
+      at,
+      upTo,
+      flags,
+    );
     const placed = answer >>> 16;
     this.#next = (this.#next + placed) % this.count;
     return { slots: answer & 0xffff, frames: placed };

@@ -6,8 +6,25 @@ export * from '../abi/netmap.ts';
 export { load, type ModuleStatus, status, unload } from './control.ts';
 export { bounce, type Digit, FrameTable, FrameTemplate, fillLengths, ReceiveTotals } from './frames.ts';
 export { type OpenOptions, open, portInfo, setParameter } from './open.ts';
-export { type FdTarget, type PollOptions, type PollTarget, type PortTarget, POLLERR, POLLIN, POLLOUT, poll, pollAsync } from './poll.ts';
+export {
+  type FdTarget,
+  type PollOptions,
+  type PollTarget,
+  type PortTarget,
+  POLLERR,
+  POLLIN,
+  POLLOUT,
+  poll,
+  pollAsync,
+} from './poll.ts';
 export { Port, type SharedPort } from './port.ts';
 export { pinThread } from './threads.ts';
-export { type Extmem, formatPortName, type PortName, type PortOptions, parsePortName, type RingConf } from './port-name.ts';
+export {
+  type Extmem,
+  formatPortName,
+  type PortName,
+  type PortOptions,
+  parsePortName,
+  type RingConf,
+} from './port-name.ts';
 export { Ring } from './ring.ts';

@@ -19,7 +19,8 @@ export function connect(directory: string): Promise<net.Socket | undefined> {
     });
     socket.once('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') resolve(undefined);
-      else reject(new NetmapError('EACCES', `Cannot reach the netmap module in ${directory}: ${error.message}`));
+      else
+        reject(new NetmapError('EACCES', `Cannot reach the netmap module in ${directory}: ${error.message}`));
     });
   });
 }
@@ -51,7 +52,8 @@ export function startModule({ directory = runtimeDirectory(), onDemand = false }
       resolve(child.pid!);
     });
     child.once('close', () => {
-      const message = complaint.trim().replace(/^netmapd: /, '') || 'Cannot load netmap: netmapd ended without a word';
+      const message =
+        complaint.trim().replace(/^netmapd: /, '') || 'Cannot load netmap: netmapd ended without a word';
       reject(new NetmapError(message.includes('loaded already') ? 'EBUSY' : 'EACCES', message));
     });
     child.once('error', (error) => reject(new NetmapError('ENOENT', `Cannot load netmap: ${error.message}`)));
@@ -63,7 +65,10 @@ export async function connectOrStart(directory: string, purpose: string): Promis
   const found = await connect(directory);
   if (found) return found;
   if (process.env['NETMAP_AUTOLOAD'] === '0') {
-    throw new NetmapError('ENXIO', `Cannot ${purpose}: no netmap module is loaded in ${directory}; load it with "nm-loader l"`);
+    throw new NetmapError(
+      'ENXIO',
+      `Cannot ${purpose}: no netmap module is loaded in ${directory}; load it with "nm-loader l"`,
+    );
   }
   try {
     await startModule({ directory, onDemand: true });
@@ -76,5 +81,8 @@ export async function connectOrStart(directory: string, purpose: string): Promis
     if (socket) return socket;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  throw new NetmapError('ETIMEDOUT', `Cannot ${purpose}: the netmap module in ${directory} was started but does not answer`);
+  throw new NetmapError(
+    'ETIMEDOUT',
+    `Cannot ${purpose}: the netmap module in ${directory} was started but does not answer`,
+  );
 }

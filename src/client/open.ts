@@ -50,19 +50,29 @@ export async function portInfo(name: string, options: OpenOptions = {}) {
 }
 
 /** Sets a parameter of the module; known is `bridge_batch` (spec api §5). */
-export async function setParameter(parameter: string, value: number, directory = runtimeDirectory()): Promise<void> {
+export async function setParameter(
+  parameter: string,
+  value: number,
+  directory = runtimeDirectory(),
+): Promise<void> {
   const runtime = await runtimeFor(`set "${parameter}"`, directory);
   await runtime.connection!.request('setParameter', { parameter, value });
 }
 
 function registerRequest(parsed: PortName, options: OpenOptions): RegisterRequest {
   if (parsed.options.extmem || parsed.options.share.length > 0) {
-    throw new NetmapError('EOPNOTSUPP', `Cannot open "${parsed.name}": the options @extmem and @share are not supported by this version`);
+    throw new NetmapError(
+      'EOPNOTSUPP',
+      `Cannot open "${parsed.name}": the options @extmem and @share are not supported by this version`,
+    );
   }
   const { conf } = parsed.options;
   const extraBufs = options.extraBufs ?? 0;
   if (!Number.isInteger(extraBufs) || extraBufs < 0 || extraBufs > NM_MAX_EXTRA_BUFS) {
-    throw new NetmapError('EINVAL', `Cannot open "${parsed.name}" with ${extraBufs} extra buffers: 0 to ${NM_MAX_EXTRA_BUFS} are allowed`);
+    throw new NetmapError(
+      'EINVAL',
+      `Cannot open "${parsed.name}" with ${extraBufs} extra buffers: 0 to ${NM_MAX_EXTRA_BUFS} are allowed`,
+    );
   }
   return {
     name: parsed.name,

@@ -91,11 +91,15 @@ function sleep(targets: readonly PollTarget[], bells: ReadonlyMap<Runtime, Bell>
  * @returns how many targets are ready; 0 when the time was over
  * @throws the signal's reason when aborted
  */
-export async function pollAsync(targets: readonly PortTarget[], { signal, timeoutMs = -1 }: PollOptions = {}): Promise<number> {
+export async function pollAsync(
+  targets: readonly PortTarget[],
+  { signal, timeoutMs = -1 }: PollOptions = {},
+): Promise<number> {
   const deadline = timeoutMs < 0 ? Number.POSITIVE_INFINITY : performance.now() + timeoutMs;
   for (;;) {
     signal?.throwIfAborted();
-    if (targets.some((target) => target.port.closed)) throw new NetmapError('ENXIO', 'Cannot wait for a port that is closed');
+    if (targets.some((target) => target.port.closed))
+      throw new NetmapError('ENXIO', 'Cannot wait for a port that is closed');
     const ready = look(targets);
     if (ready > 0 || timeoutMs === 0) return ready;
     const sleepers = new Map(targets.map(({ port }) => [port.runtime, sleeperOf(port.runtime)]));
@@ -104,7 +108,11 @@ export async function pollAsync(targets: readonly PortTarget[], { signal, timeou
     const now = look(targets);
     const remaining = deadline - performance.now();
     if (now === 0 && remaining > 0) {
-      await sleepUntilAny([...sleepers.values()], crowded ? Math.min(CROWDED_MS, remaining) : remaining, signal);
+      await sleepUntilAny(
+        [...sleepers.values()],
+        crowded ? Math.min(CROWDED_MS, remaining) : remaining,
+        signal,
+      );
     }
     if (now > 0) return now;
     if (performance.now() >= deadline) return look(targets);
@@ -245,7 +253,11 @@ class Sleeper {
   }
 }
 
-async function sleepUntilAny(sleepers: readonly Sleeper[], timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
+async function sleepUntilAny(
+  sleepers: readonly Sleeper[],
+  timeoutMs: number,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   if (sleepers.length === 1) return sleepers[0]!.sleep(timeoutMs, signal);
   const enough = new AbortController();
   const either = signal ? AbortSignal.any([signal, enough.signal]) : enough.signal;

@@ -295,7 +295,8 @@ OPTIONS.set('conf', {
   apply: ({ options }, values) => {
     for (const { key, fields, max } of CONF_KEYS) {
       const value = values.get(key);
-      if (value !== undefined) for (const field of fields) options.conf[field] = toCount('conf', key, value, max);
+      if (value !== undefined)
+        for (const field of fields) options.conf[field] = toCount('conf', key, value, max);
     }
   },
 });

@@ -47,7 +47,14 @@ export class Port implements Disposable {
   #closed = false;
 
   /** Not for applications: see open() and attach(). */
-  constructor(runtime: Runtime, name: string, reply: RegisterReply, region: Mapping, state: Mapping, fds: readonly number[]) {
+  constructor(
+    runtime: Runtime,
+    name: string,
+    reply: RegisterReply,
+    region: Mapping,
+    state: Mapping,
+    fds: readonly number[],
+  ) {
     this.name = name;
     this.memId = reply.memId;
     this.memSize = reply.memSize;
@@ -216,9 +223,18 @@ export class Port implements Disposable {
    */
   share(ringId?: number): SharedPort {
     const { arena, system, token } = this.#runtime;
-    const chosen = <R extends { index: number }>(rings: R[]) => rings.filter(({ index }) => ringId === undefined || index === ringId);
+    const chosen = <R extends { index: number }>(rings: R[]) =>
+      rings.filter(({ index }) => ringId === undefined || index === ringId);
     const reply = { ...this.#reply, tx: chosen(this.#reply.tx), rx: chosen(this.#reply.rx) };
-    return { memory: arena.memory, system, token, name: this.name, reply, region: this.#region, state: this.#state };
+    return {
+      memory: arena.memory,
+      system,
+      token,
+      name: this.name,
+      reply,
+      region: this.#region,
+      state: this.#state,
+    };
   }
 
   /** Gives the port back.  Frames sent before are delivered; rings must not be touched any more. */
@@ -275,9 +291,9 @@ export class Port implements Disposable {
     const { view } = this.#runtime.arena;
     const ring = this.rxRings[0] ?? this.txRings[0];
     if (!ring) return;
-    const entry = this.#state.address + st.SW_PORTS + view.getUint32(ring.kring + st.KR_PORT, true) * st.PT_SIZE;
+    const entry =
+      this.#state.address + st.SW_PORTS + view.getUint32(ring.kring + st.KR_PORT, true) * st.PT_SIZE;
     view.setUint32(entry + st.PT_OWNER_PID, process.pid, true);
     view.setUint32(entry + st.PT_OWNER_FD, fd, true);
   }
 }
-

@@ -31,7 +31,12 @@ export class Ring {
   readonly #slots: number;
   readonly #bufs: number;
 
-  constructor(arena: Arena, address: number, kring: number, bufs: { address: number; size: number; count: number }) {
+  constructor(
+    arena: Arena,
+    address: number,
+    kring: number,
+    bufs: { address: number; size: number; count: number },
+  ) {
     this.address = address;
     this.kring = kring;
     this.bytes = arena.bytes;
@@ -144,7 +149,8 @@ export class Ring {
 
   /** Copies a frame of at most bufSize bytes into a slot and sets its length. */
   put(slot: number, frame: Uint8Array): void {
-    if (frame.length > this.bufSize) throw new RangeError(`frame of ${frame.length} bytes, buffers have ${this.bufSize}`);
+    if (frame.length > this.bufSize)
+      throw new RangeError(`frame of ${frame.length} bytes, buffers have ${this.bufSize}`);
     this.bytes.set(frame, this.bufferOfs(slot));
     this.setLen(slot, frame.length);
     this.setFlags(slot, 0);

@@ -45,7 +45,10 @@ export class Bells {
       return { id, fd: pipe.fd, empty: () => os.drainBell(pipe.fd), close: () => this.#close(id, pipe) };
     }
     pipe.close();
-    throw new NetmapError('ENFILE', `Cannot wait: all ${st.SYS_BELL_COUNT - 1} doorbells of this module are in use`);
+    throw new NetmapError(
+      'ENFILE',
+      `Cannot wait: all ${st.SYS_BELL_COUNT - 1} doorbells of this module are in use`,
+    );
   }
 
   /** Rings what the last sync of this thread has collected in its scratch area. */
@@ -72,7 +75,11 @@ export class Bells {
     this.#ringers.delete(id);
     // Freed, or its owner has died: nobody sleeps there.
     if (view.getUint32(entry + st.BELL_TOKEN, true) === 0) return;
-    const fd = os.openBell(view.getUint32(entry + st.BELL_PID, true), view.getUint32(entry + st.BELL_FD, true), ino);
+    const fd = os.openBell(
+      view.getUint32(entry + st.BELL_PID, true),
+      view.getUint32(entry + st.BELL_FD, true),
+      ino,
+    );
     if (fd < 0) return;
     os.ring(fd);
     this.#ringers.set(id, { ino, fd });

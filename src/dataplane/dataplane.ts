@@ -13,11 +13,43 @@ export interface DataPlane {
   repairPipe(state: number, kring: number, transmits: boolean): number;
   armBell(kring: number, bell: number): number;
 
-  fillTemplate(ring: number, head: number, count: number, bufs: number, template: number, length: number, copy: boolean): void;
+  fillTemplate(
+    ring: number,
+    head: number,
+    count: number,
+    bufs: number,
+    template: number,
+    length: number,
+    copy: boolean,
+  ): void;
   fillLengths(ring: number, head: number, count: number, length: number): void;
-  fillFrames(ring: number, head: number, space: number, bufs: number, table: number, frames: number, flags: number): number;
-  fillRange(ring: number, head: number, count: number, bufs: number, template: number, length: number, range: number): void;
-  fillSequence(ring: number, head: number, count: number, bufs: number, template: number, length: number, first: number): void;
+  fillFrames(
+    ring: number,
+    head: number,
+    space: number,
+    bufs: number,
+    table: number,
+    frames: number,
+    flags: number,
+  ): number;
+  fillRange(
+    ring: number,
+    head: number,
+    count: number,
+    bufs: number,
+    template: number,
+    length: number,
+    range: number,
+  ): void;
+  fillSequence(
+    ring: number,
+    head: number,
+    count: number,
+    bufs: number,
+    template: number,
+    length: number,
+    first: number,
+  ): void;
   stepRange(template: number, range: number): void;
   drain(ring: number, head: number, count: number, totals: number): void;
   drainSequence(ring: number, head: number, count: number, bufs: number, totals: number): void;
@@ -42,7 +74,10 @@ function compile(): WebAssembly.Module {
   try {
     bytes = fs.readFileSync(WASM_FILE);
   } catch (error) {
-    throw new NetmapError('ENOENT', `Cannot load the data plane ${WASM_FILE.pathname}: ${(error as Error).message}; run "make"`);
+    throw new NetmapError(
+      'ENOENT',
+      `Cannot load the data plane ${WASM_FILE.pathname}: ${(error as Error).message}; run "make"`,
+    );
   }
   return new WebAssembly.Module(bytes);
 }

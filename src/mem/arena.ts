@@ -157,7 +157,8 @@ export class Arena {
   get mappedBytes(): number {
     return this.#locked(() => {
       let sum = 0;
-      for (let i = 0; i < this.words[MAP_COUNT]!; i++) sum += this.words[MAP_FIRST + i * MAP_WORDS + M_SIZE]! >>> 0;
+      for (let i = 0; i < this.words[MAP_COUNT]!; i++)
+        sum += this.words[MAP_FIRST + i * MAP_WORDS + M_SIZE]! >>> 0;
       return sum;
     });
   }
@@ -167,14 +168,16 @@ export class Arena {
   }
 
   #map(fd: number, ino: number, size: number, owner: number, regionSlot: number): Mapping {
-    const address = owner === OWN ? this.#place(size, ARENA_LOW, ARENA_HIGH) : this.#place(size, ARENA_HIGH, ARENA_SIZE);
+    const address =
+      owner === OWN ? this.#place(size, ARENA_LOW, ARENA_HIGH) : this.#place(size, ARENA_HIGH, ARENA_SIZE);
     os.map(this.#base + address, size, fd);
     return this.#record(address, size, ino, owner, regionSlot);
   }
 
   #record(address: number, size: number, ino: number, owner: number, regionSlot: number): Mapping {
     const index = this.words[MAP_COUNT]!;
-    if (index === MAX_MAPS) throw new NetmapError('ENOMEM', `Cannot map more than ${MAX_MAPS} objects in one process`);
+    if (index === MAX_MAPS)
+      throw new NetmapError('ENOMEM', `Cannot map more than ${MAX_MAPS} objects in one process`);
     const record = MAP_FIRST + index * MAP_WORDS;
     this.words.set([address, size, ino, owner, regionSlot + 1, 1], record);
     this.words[MAP_COUNT] = index + 1;
@@ -195,7 +198,8 @@ export class Arena {
 
   /** Points the data plane at a mapping of the region, own before peer's, or at none. */
   #rebase(regionSlot: number, ino: number): void {
-    if (regionSlot >= REGION_SLOTS) throw new NetmapError('ENFILE', `Region slot ${regionSlot} is beyond ${REGION_SLOTS}`);
+    if (regionSlot >= REGION_SLOTS)
+      throw new NetmapError('ENFILE', `Region slot ${regionSlot} is beyond ${REGION_SLOTS}`);
     let record = this.#find(ino, OWN);
     for (let i = 0; record < 0 && i < this.words[MAP_COUNT]!; i++) {
       if (this.words[MAP_FIRST + i * MAP_WORDS + M_INO]! >>> 0 === ino) record = MAP_FIRST + i * MAP_WORDS;

@@ -75,12 +75,18 @@ function pool(ofs: number, { count, size }: PoolRequest, limits: Limits): PoolGe
   let cluster = 1;
   while ((cluster * objectSize) % PAGE !== 0) cluster++;
   if (cluster * objectSize > MAX_CLUSTER) {
-    throw new NetmapError('EINVAL', `Cannot lay out ${limits.what} objects of ${size} bytes: no whole number of them fills 4 MiB or less`);
+    throw new NetmapError(
+      'EINVAL',
+      `Cannot lay out ${limits.what} objects of ${size} bytes: no whole number of them fills 4 MiB or less`,
+    );
   }
   return { ofs, size: objectSize, count: Math.ceil(count / cluster) * cluster };
 }
 
 function within(what: string, which: string, value: number, [min, max]: readonly [number, number]): void {
   if (Number.isInteger(value) && value >= min && value <= max) return;
-  throw new NetmapError('EINVAL', `Cannot lay out a region: ${which} of ${what} objects is ${value}, allowed are ${min} to ${max}`);
+  throw new NetmapError(
+    'EINVAL',
+    `Cannot lay out a region: ${which} of ${what} objects is ${value}, allowed are ${min} to ${max}`,
+  );
 }

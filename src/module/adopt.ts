@@ -80,8 +80,16 @@ function restoreRegistrations(registry: Registry, record: RegistryRecord): Set<n
       lost.add(token);
       continue;
     }
-    const pick = (rings: readonly Ring[], indices: number[]) => rings.filter((ring) => indices.includes(ring.index));
-    registry.registrations.set(id, { id, token, adapter, tx: pick(adapter.tx, tx), rx: pick(adapter.rx, rx), ifOfs });
+    const pick = (rings: readonly Ring[], indices: number[]) =>
+      rings.filter((ring) => indices.includes(ring.index));
+    registry.registrations.set(id, {
+      id,
+      token,
+      adapter,
+      tx: pick(adapter.tx, tx),
+      rx: pick(adapter.rx, rx),
+      ifOfs,
+    });
   }
   return lost;
 }

@@ -15,7 +15,10 @@ const MONITOR_FLAGS = abi.NR_MONITOR_TX | abi.NR_MONITOR_RX | abi.NR_ZCOPY_MON;
 /** What can be refused before anything is made. @throws NetmapError EINVAL, EOPNOTSUPP. */
 export function checkRequest(request: RegisterRequest): void {
   if (request.flags & MONITOR_FLAGS) {
-    throw new NetmapError('EOPNOTSUPP', `Cannot monitor "${request.name}": this version has no monitor ports yet; open it without /t, /r and /z`);
+    throw new NetmapError(
+      'EOPNOTSUPP',
+      `Cannot monitor "${request.name}": this version has no monitor ports yet; open it without /t, /r and /z`,
+    );
   }
   switch (request.mode) {
     case abi.NR_REG_ALL_NIC:
@@ -24,9 +27,15 @@ export function checkRequest(request: RegisterRequest): void {
     case abi.NR_REG_SW:
     case abi.NR_REG_NIC_SW:
     case abi.NR_REG_ONE_SW:
-      throw new NetmapError('EINVAL', `Cannot open the host rings of "${request.name}": it has none; only network interfaces do`);
+      throw new NetmapError(
+        'EINVAL',
+        `Cannot open the host rings of "${request.name}": it has none; only network interfaces do`,
+      );
     default:
-      throw new NetmapError('EINVAL', `Cannot open "${request.name}" in mode ${request.mode}: use ALL_NIC (1) or ONE_NIC (4)`);
+      throw new NetmapError(
+        'EINVAL',
+        `Cannot open "${request.name}" in mode ${request.mode}: use ALL_NIC (1) or ONE_NIC (4)`,
+      );
   }
 }
 
@@ -37,7 +46,10 @@ export function checkRequest(request: RegisterRequest): void {
 export function bind(adapter: Adapter, request: RegisterRequest): Binding {
   const { tx, rx } = adapter;
   if (request.mode === abi.NR_REG_ONE_NIC && request.ringId >= Math.max(tx.length, rx.length)) {
-    throw new NetmapError('EINVAL', `Cannot bind ring ${request.ringId} of "${adapter.name}": it has ${tx.length} tx and ${rx.length} rx rings`);
+    throw new NetmapError(
+      'EINVAL',
+      `Cannot bind ring ${request.ringId} of "${adapter.name}": it has ${tx.length} tx and ${rx.length} rx rings`,
+    );
   }
   const select = (rings: readonly Ring[]) =>
     request.mode === abi.NR_REG_ONE_NIC ? [rings[request.ringId] ?? rings[0]!] : rings;
@@ -47,10 +59,16 @@ export function bind(adapter: Adapter, request: RegisterRequest): Binding {
   };
   for (const ring of [...chosen.tx, ...chosen.rx]) {
     if (ring.exclusive) {
-      throw new NetmapError('EBUSY', `Cannot open "${adapter.name}": somebody holds it exclusively; wait until it is closed`);
+      throw new NetmapError(
+        'EBUSY',
+        `Cannot open "${adapter.name}": somebody holds it exclusively; wait until it is closed`,
+      );
     }
     if (request.flags & abi.NR_EXCLUSIVE && ring.users > 0) {
-      throw new NetmapError('EBUSY', `Cannot open "${adapter.name}" exclusively: it is open already; close it, or open it without /x`);
+      throw new NetmapError(
+        'EBUSY',
+        `Cannot open "${adapter.name}" exclusively: it is open already; close it, or open it without /x`,
+      );
     }
   }
   return chosen;

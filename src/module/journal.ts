@@ -36,7 +36,11 @@ const recordSchema = v.object({
   states: v.array(v.object({ slot: n, object })),
   switches: v.array(v.object({ name: v.string(), state: n })),
   valePorts: v.array(
-    v.object({ ...adapter, sw: v.string(), port: v.object({ index: n, krings: v.object({ ofs: n, size: n }) }) }),
+    v.object({
+      ...adapter,
+      sw: v.string(),
+      port: v.object({ index: n, krings: v.object({ ofs: n, size: n }) }),
+    }),
   ),
   pipes: v.array(v.object({ parent: v.string(), id: v.string(), ends: v.array(v.object(adapter)) })),
   parents: v.array(v.object({ name: v.string(), region: n })),
@@ -64,7 +68,10 @@ export function writeRecord(arena: Arena, system: number, record: RegistryRecord
 /** The newest copy that is whole and makes sense. */
 export function readRecord(arena: Arena, system: number): RegistryRecord | undefined {
   for (const { at } of copies(arena, system)) {
-    const length = Math.min(arena.view.getUint32(at + st.REG_LENGTH, true), st.SYS_REGISTRY_SIZE - st.REG_TEXT);
+    const length = Math.min(
+      arena.view.getUint32(at + st.REG_LENGTH, true),
+      st.SYS_REGISTRY_SIZE - st.REG_TEXT,
+    );
     const bytes = arena.bytes.slice(at + st.REG_TEXT, at + st.REG_TEXT + length);
     try {
       return v.parse(recordSchema, JSON.parse(new TextDecoder().decode(bytes)));
@@ -80,7 +87,11 @@ function copies(arena: Arena, system: number): { which: number; at: number; sequ
     .map((which) => {
       const at = system + st.SYS_REGISTRY + which * st.SYS_REGISTRY_SIZE;
       const sequence = arena.view.getUint32(at + st.REG_SEQ, true);
-      return { which, at, sequence: arena.view.getUint32(at + st.REG_CHECK, true) === sequence ? sequence : 0 };
+      return {
+        which,
+        at,
+        sequence: arena.view.getUint32(at + st.REG_CHECK, true) === sequence ? sequence : 0,
+      };
     })
     .filter(({ sequence }) => sequence > 0)
     .sort((a, b) => b.sequence - a.sequence);

@@ -16,7 +16,9 @@ netmap's module: owns names, ports and memory of a runtime directory (NETMAP_DIR
 `;
 
 function main(): void {
-  const { values } = parseArgs({ options: { x: { type: 'string', short: 'x' }, h: { type: 'boolean', short: 'h' } } });
+  const { values } = parseArgs({
+    options: { x: { type: 'string', short: 'x' }, h: { type: 'boolean', short: 'h' } },
+  });
   if (values.h) {
     process.stdout.write(USAGE);
     return;
@@ -25,7 +27,10 @@ function main(): void {
   ensureDirectory(directory);
   const path = socketPath(directory);
   if (os.lockFile(lockPath(directory)) < 0) {
-    throw new NetmapError('EBUSY', `Cannot load netmap: it is loaded already in ${directory}; "nm-loader s" shows it`);
+    throw new NetmapError(
+      'EBUSY',
+      `Cannot load netmap: it is loaded already in ${directory}; "nm-loader s" shows it`,
+    );
   }
   // A socket without the lock's owner: the module before us did not end by itself.
   const crashed = fs.existsSync(path);
@@ -33,9 +38,14 @@ function main(): void {
   if (crashed) fs.unlinkSync(path);
 
   const idle = new IdleTimer(values.x === undefined ? undefined : Number(values.x) * 1000, unload);
-  const server = serve(module, path, { unload: () => setImmediate(unload), clients: (count) => idle.update(count) });
+  const server = serve(module, path, {
+    unload: () => setImmediate(unload),
+    clients: (count) => idle.update(count),
+  });
   server.on('listening', () => process.stdout.write(`ready ${process.pid}\n`));
-  server.on('error', (error) => fail(new NetmapError('EACCES', `Cannot listen on ${path}: ${error.message}`)));
+  server.on('error', (error) =>
+    fail(new NetmapError('EACCES', `Cannot listen on ${path}: ${error.message}`)),
+  );
   idle.update(module.clients.size);
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, unload);
   // Whoever started us may have closed the other ends of these.

@@ -42,7 +42,10 @@ export class Memory {
   /** @throws NetmapError EINVAL for an id that no region has. */
   regionById(memId: number): Region {
     for (const region of this.#regions.values()) if (region.memId === memId) return region;
-    throw new NetmapError('EINVAL', `Cannot use memory region ${memId}: there is none of that id; use the id of an open port`);
+    throw new NetmapError(
+      'EINVAL',
+      `Cannot use memory region ${memId}: there is none of that id; use the id of an open port`,
+    );
   }
 
   regionAt(slot: number): Region {

@@ -43,7 +43,9 @@ export class Module {
     this.#system = { pid: process.pid, fd: object.fd, ino: object.ino, size: object.size };
     this.#systemAddress = this.#arena.mapOwn(object.fd, object.ino, object.size).address;
     const bells = new Bells(this.#arena, this.#systemAddress);
-    this.registry = new Registry(new Memory(this.#arena), instantiate(this.#arena), () => bells.ringCollected());
+    this.registry = new Registry(new Memory(this.#arena), instantiate(this.#arena), () =>
+      bells.ringCollected(),
+    );
     this.registry.systemAddress = this.#systemAddress;
     const record = old && readRecord(this.#arena, this.#systemAddress);
     if (record) this.#adopt(record);
@@ -69,7 +71,10 @@ export class Module {
       return known;
     }
     if (token !== undefined) {
-      throw new NetmapError('ENOENT', `Cannot take client ${token} back: this module knows nothing of it; open its ports again`);
+      throw new NetmapError(
+        'ENOENT',
+        `Cannot take client ${token} back: this module knows nothing of it; open its ports again`,
+      );
     }
     const client: Client = { token: this.#nextToken++, pid, startTime, connected: true };
     this.clients.set(client.token, client);
@@ -107,8 +112,14 @@ export class Module {
     const { ports, registrations, nextRegistration } = this.registry;
     const adapters = [...ports.adapters.values()];
     const ends = [...ports.pipes.values()];
-    const regions = new Set([...adapters.map(({ region }) => region), ...[...ports.parents.values()].map(({ region }) => region)]);
-    const states = new Set([...adapters.map(({ state }) => state), ...[...ports.switches.values()].map(({ state }) => state)]);
+    const regions = new Set([
+      ...adapters.map(({ region }) => region),
+      ...[...ports.parents.values()].map(({ region }) => region),
+    ]);
+    const states = new Set([
+      ...adapters.map(({ state }) => state),
+      ...[...ports.switches.values()].map(({ state }) => state),
+    ]);
     const shape = (adapter: (typeof adapters)[number]) => ({
       name: adapter.name,
       region: adapter.region.slot,
@@ -141,7 +152,9 @@ export class Module {
 
   #adopt(record: RegistryRecord): void {
     this.#nextToken = record.nextToken;
-    const holders = record.clients.filter((client) => os.startTime(client.pid) === client.startTime).map(({ pid }) => pid);
+    const holders = record.clients
+      .filter((client) => os.startTime(client.pid) === client.startTime)
+      .map(({ pid }) => pid);
     const lost = restore(this.registry, record, [...new Set(holders)]);
     for (const { token, pid, startTime } of record.clients) {
       this.clients.set(token, { token, pid, startTime, connected: false });

@@ -22,7 +22,10 @@ function resolvePipe(name: string, brace: number): ResolvedName {
   const parent = name.slice(0, brace);
   const id = name.slice(brace + 1);
   if (parent === '' || id === '') {
-    throw new NetmapError('EINVAL', `Cannot open pipe "${name}": it needs a port before the brace and an id behind it, as in vale0:a{1`);
+    throw new NetmapError(
+      'EINVAL',
+      `Cannot open pipe "${name}": it needs a port before the brace and an id behind it, as in vale0:a{1`,
+    );
   }
   if (parent.startsWith('vale')) resolveVale(parent);
   return { kind: 'pipe', parent, id, master: name[brace] === '{', name };
@@ -34,12 +37,16 @@ function resolveVale(name: string): ResolvedName {
   const port = name.slice(colon + 1);
   const refuse = (why: string) => new NetmapError('EINVAL', `Cannot open VALE port "${name}": ${why}`);
   if (colon < 0) throw refuse('a colon must part switch and port, as in vale0:a');
-  if (!/^vale[0-9A-Za-z_]*$/.test(switchName)) throw refuse(`switch name "${switchName}" may have only letters, digits and "_"`);
-  if (switchName.length >= IFNAMSIZ) throw refuse(`switch name "${switchName}" is longer than ${IFNAMSIZ - 1} characters`);
+  if (!/^vale[0-9A-Za-z_]*$/.test(switchName))
+    throw refuse(`switch name "${switchName}" may have only letters, digits and "_"`);
+  if (switchName.length >= IFNAMSIZ)
+    throw refuse(`switch name "${switchName}" is longer than ${IFNAMSIZ - 1} characters`);
   if (port === '') throw refuse('the port part behind the colon is empty');
   if (port.length >= IFNAMSIZ) throw refuse(`port name "${port}" is longer than ${IFNAMSIZ - 1} characters`);
   if (os.hasInterface(port)) {
-    throw refuse(`"${port}" is a network interface of this machine, which can only be attached; choose another name`);
+    throw refuse(
+      `"${port}" is a network interface of this machine, which can only be attached; choose another name`,
+    );
   }
   return { kind: 'vale', switchName, name };
 }

@@ -26,7 +26,13 @@ export function pipeSizes(request: RegisterRequest, parent?: PortSizes): PortSiz
   return sizes(request, abi.NM_PIPE_MAXRINGS, abi.NM_PIPE_MAXSLOTS, txSlots, rxSlots);
 }
 
-function sizes(request: RegisterRequest, rings: number, slots: number, txSlots: number, rxSlots: number): PortSizes {
+function sizes(
+  request: RegisterRequest,
+  rings: number,
+  slots: number,
+  txSlots: number,
+  rxSlots: number,
+): PortSizes {
   return {
     txRings: Math.min(request.txRings || 1, rings),
     rxRings: Math.min(request.rxRings || 1, rings),

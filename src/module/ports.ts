@@ -54,7 +54,8 @@ export class Ports {
     for (const pipe of [...this.pipes.values()]) if (!pipe.ends.some(isOpen)) this.#destroyPipe(pipe);
     const inUse = new Set([...this.pipes.values()].map((pipe) => pipe.parent));
     for (const adapter of [...this.adapters.values()]) {
-      if (adapter.kind === 'vale' && !isOpen(adapter) && !inUse.has(adapter.name)) this.#destroyValePort(adapter);
+      if (adapter.kind === 'vale' && !isOpen(adapter) && !inUse.has(adapter.name))
+        this.#destroyValePort(adapter);
     }
     for (const parent of [...this.parents.values()]) {
       if (inUse.has(parent.name)) continue;
@@ -76,10 +77,19 @@ export class Ports {
       const plan = { name, txRings: sizes.txRings, rxRings: sizes.rxRings, rxSlots: sizes.rxSlots };
       const port = sw.reserve(plan);
       undo.push(() => sw.remove(port));
-      const region = this.#region(request, pipe ? parentGeometry(sizes, pipe, extra) : portGeometry(sizes, extra), undo);
+      const region = this.#region(
+        request,
+        pipe ? parentGeometry(sizes, pipe, extra) : portGeometry(sizes, extra),
+        undo,
+      );
       // RX before TX, as netmap creates them (spec api §1.4).
       const ring = (kind: number, index: number, slots: number, nth: number) =>
-        this.#ring(region, sw.state, { kind, index, slots, kringOfs: port.krings.ofs + nth * st.KR_SIZE, port: port.index }, undo);
+        this.#ring(
+          region,
+          sw.state,
+          { kind, index, slots, kringOfs: port.krings.ofs + nth * st.KR_SIZE, port: port.index },
+          undo,
+        );
       const rx = range(sizes.rxRings).map((i) => ring(st.KIND_VALE_RX, i, sizes.rxSlots, sizes.txRings + i));
       const tx = range(sizes.txRings).map((i) => ring(st.KIND_VALE_TX, i, sizes.txSlots, i));
       sw.show(port, plan, region);
@@ -126,7 +136,10 @@ export class Ports {
   #createPipe(name: Extract<ResolvedName, { kind: 'pipe' }>, request: RegisterRequest): PipeEnd {
     const siblings = [...this.pipes.values()].filter((pipe) => pipe.parent === name.parent).length;
     if (siblings >= NM_PIPES_PER_PARENT) {
-      throw new NetmapError('EINVAL', `Cannot open pipe "${name.name}": "${name.parent}" has ${siblings} pipes, which is all that a port may have`);
+      throw new NetmapError(
+        'EINVAL',
+        `Cannot open pipe "${name.name}": "${name.parent}" has ${siblings} pipes, which is all that a port may have`,
+      );
     }
     const undo = new Undo();
     try {
@@ -142,8 +155,15 @@ export class Ports {
   }
 
   /** The parent's region where it has room, else one of the pipe's own (netmap would refuse with ENOMEM). */
-  #pipeMemory(parentName: string, request: RegisterRequest, undo: Undo): { region: Region; sizes: PortSizes } {
-    const parent = this.adapters.get(parentName) ?? this.parents.get(parentName) ?? this.#createParent(parentName, request, undo);
+  #pipeMemory(
+    parentName: string,
+    request: RegisterRequest,
+    undo: Undo,
+  ): { region: Region; sizes: PortSizes } {
+    const parent =
+      this.adapters.get(parentName) ??
+      this.parents.get(parentName) ??
+      this.#createParent(parentName, request, undo);
     const parentSizes = parent.kind === 'parent' ? undefined : sizesOf(parent);
     const sizes = pipeSizes(request, parentSizes);
     const { region } = parent;
@@ -151,7 +171,11 @@ export class Ports {
     const rings = 2 * (sizes.txRings + sizes.rxRings);
     const bufs = sizes.txRings * sizes.txSlots + sizes.rxRings * sizes.rxSlots;
     const ringBytes = ringSize(Math.max(sizes.txSlots, sizes.rxSlots));
-    if (region.rings.free >= rings && region.bufs.free >= bufs + extra && region.geometry.rings.size >= ringBytes) {
+    if (
+      region.rings.free >= rings &&
+      region.bufs.free >= bufs + extra &&
+      region.geometry.rings.size >= ringBytes
+    ) {
       region.users++;
       undo.push(() => this.memory.releaseRegion(region));
       return { region, sizes };
@@ -168,7 +192,11 @@ export class Ports {
       undo.push(() => this.#destroyValePort(parent));
       return parent;
     }
-    const region = this.#region(request, parentGeometry(undefined, pipeSizes(request), request.extraBufs), undo);
+    const region = this.#region(
+      request,
+      parentGeometry(undefined, pipeSizes(request), request.extraBufs),
+      undo,
+    );
     const parent: PipeParent = { kind: 'parent', name, region };
     this.parents.set(name, parent);
     undo.push(() => this.parents.delete(name));
@@ -176,13 +204,26 @@ export class Ports {
   }
 
   /** TX ring i of one end and RX ring i of the other share one set of buffers. */
-  #connect(name: Extract<ResolvedName, { kind: 'pipe' }>, region: Region, opener: PortSizes, undo: Undo): Pipe {
+  #connect(
+    name: Extract<ResolvedName, { kind: 'pipe' }>,
+    region: Region,
+    opener: PortSizes,
+    undo: Undo,
+  ): Pipe {
     const { parent, id } = name;
     const master: PortSizes = name.master
       ? opener
-      : { txRings: opener.rxRings, rxRings: opener.txRings, txSlots: opener.rxSlots, rxSlots: opener.txSlots };
+      : {
+          txRings: opener.rxRings,
+          rxRings: opener.txRings,
+          txSlots: opener.rxSlots,
+          rxSlots: opener.txSlots,
+        };
     const krings = 2 * (master.txRings + master.rxRings);
-    const state = this.memory.createState('netmap-pipe', Math.ceil((st.PIPE_HEAP + krings * st.KR_SIZE) / 65536) * 65536);
+    const state = this.memory.createState(
+      'netmap-pipe',
+      Math.ceil((st.PIPE_HEAP + krings * st.KR_SIZE) / 65536) * 65536,
+    );
     undo.push(() => this.memory.releaseState(state));
     let nth = 0;
     const pair = (index: number, slots: number): [Ring, Ring] => {
@@ -191,8 +232,19 @@ export class Ports {
       const { view } = this.memory.arena;
       view.setUint32(state.mapping.address + txOfs + st.KR_PEER, rxOfs, true);
       view.setUint32(state.mapping.address + rxOfs + st.KR_PEER, txOfs, true);
-      const tx = this.#ring(region, state, { kind: st.KIND_PIPE_TX, index, slots, kringOfs: txOfs, port: 0 }, undo);
-      const rx = this.#ring(region, state, { kind: st.KIND_PIPE_RX, index, slots, kringOfs: rxOfs, port: 0 }, undo, tx);
+      const tx = this.#ring(
+        region,
+        state,
+        { kind: st.KIND_PIPE_TX, index, slots, kringOfs: txOfs, port: 0 },
+        undo,
+      );
+      const rx = this.#ring(
+        region,
+        state,
+        { kind: st.KIND_PIPE_RX, index, slots, kringOfs: rxOfs, port: 0 },
+        undo,
+        tx,
+      );
       return [tx, rx];
     };
     const down = range(master.txRings).map((i) => pair(i, master.txSlots));
@@ -218,13 +270,22 @@ export class Ports {
 
   /** The region asked for by id, else a new one. */
   #region(request: RegisterRequest, geometry: Geometry, undo: Undo): Region {
-    const region = request.memId !== 0 ? this.memory.regionById(request.memId) : this.memory.createRegion(geometry, request.name);
+    const region =
+      request.memId !== 0
+        ? this.memory.regionById(request.memId)
+        : this.memory.createRegion(geometry, request.name);
     region.users++;
     undo.push(() => this.memory.releaseRegion(region));
     return region;
   }
 
-  #ring(region: Region, state: Adapter['state'], plan: Parameters<typeof createRing>[3], undo: Undo, lender?: Ring): Ring {
+  #ring(
+    region: Region,
+    state: Adapter['state'],
+    plan: Parameters<typeof createRing>[3],
+    undo: Undo,
+    lender?: Ring,
+  ): Ring {
     const ring = createRing(this.memory, region, state, plan, lender);
     undo.push(() => this.#releaseRings(region, [ring]));
     return ring;

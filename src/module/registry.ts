@@ -52,7 +52,14 @@ export class Registry {
         ring.users++;
         ring.exclusive = (request.flags & NR_EXCLUSIVE) !== 0;
       }
-      const registration: Registration = { id: this.nextRegistration++, token: requester.token, adapter, tx, rx, ifOfs };
+      const registration: Registration = {
+        id: this.nextRegistration++,
+        token: requester.token,
+        adapter,
+        tx,
+        rx,
+        ifOfs,
+      };
       this.registrations.set(registration.id, registration);
       this.showOpen(adapter);
       return this.#reply(registration, extraBufs);
@@ -98,7 +105,8 @@ export class Registry {
       kind: adapter.kind,
       memId: adapter.region.memId,
       memSize: adapter.region.geometry.size,
-      opens: [...this.registrations.values()].filter((registration) => registration.adapter === adapter).length,
+      opens: [...this.registrations.values()].filter((registration) => registration.adapter === adapter)
+        .length,
       rings: [...adapter.tx, ...adapter.rx].map((ring) => this.#describeRing(adapter, ring)),
     }));
   }
@@ -106,7 +114,11 @@ export class Registry {
   /** Tells senders which rx rings of a VALE port are bound. */
   showOpen(adapter: Adapter): void {
     for (const ring of [...adapter.tx, ...adapter.rx]) {
-      this.memory.arena.view.setUint32(adapter.state.mapping.address + ring.kringOfs + st.KR_OPEN, ring.users, true);
+      this.memory.arena.view.setUint32(
+        adapter.state.mapping.address + ring.kringOfs + st.KR_OPEN,
+        ring.users,
+        true,
+      );
     }
     if (adapter.kind !== 'vale') return;
     let open = 0;

@@ -9,7 +9,14 @@ import type { Ports } from './ports.ts';
 import { type Ring, transmits } from './rings.ts';
 
 /** @returns whether bells are to be rung. Does nothing unless `token` died, or left, inside a sync of the ring. */
-export function repairRing(memory: Memory, dataPlane: DataPlane, ports: Ports, adapter: Adapter, ring: Ring, token: number): boolean {
+export function repairRing(
+  memory: Memory,
+  dataPlane: DataPlane,
+  ports: Ports,
+  adapter: Adapter,
+  ring: Ring,
+  token: number,
+): boolean {
   const state = adapter.state.mapping.address;
   const kring = state + ring.kringOfs;
   const busy = (kring + st.KR_BUSY) >> 2;
@@ -28,7 +35,8 @@ export function repairRing(memory: Memory, dataPlane: DataPlane, ports: Ports, a
 
 function receiverOf(ports: Ports, sender: Adapter, kringOfs: number): Region | undefined {
   for (const adapter of ports.adapters.values()) {
-    if (adapter.state === sender.state && adapter.rx.some((ring) => ring.kringOfs === kringOfs)) return adapter.region;
+    if (adapter.state === sender.state && adapter.rx.some((ring) => ring.kringOfs === kringOfs))
+      return adapter.region;
   }
   return undefined;
 }

@@ -38,7 +38,13 @@ export interface RingPlan {
  * halves of the ring as a fresh one looks (spec api §1.2): TX all free, RX empty.
  * @throws NetmapError ENOMEM, with nothing taken.
  */
-export function createRing(memory: Memory, region: Region, state: State, plan: RingPlan, shareBuffersOf?: Ring): Ring {
+export function createRing(
+  memory: Memory,
+  region: Region,
+  state: State,
+  plan: RingPlan,
+  shareBuffersOf?: Ring,
+): Ring {
   const { geometry } = region;
   if (ringSize(plan.slots) > geometry.rings.size) throw noRoom(region, `a ring of ${plan.slots} slots`);
   const object = region.rings.allocate();
@@ -81,7 +87,8 @@ function takeBuffers(region: Region, count: number): number[] {
 export function destroyRing(memory: Memory, region: Region, ring: Ring): void {
   const { view } = memory.arena;
   memory.withRegion(region, (base) => {
-    for (const index of readBuffers(view, base + ring.ringOfs, ring.slots)) region.bufs.release(index, abi.NM_RESERVED_BUFS);
+    for (const index of readBuffers(view, base + ring.ringOfs, ring.slots))
+      region.bufs.release(index, abi.NM_RESERVED_BUFS);
   });
   region.rings.release((ring.ringOfs - region.geometry.rings.ofs) / region.geometry.rings.size);
 }
@@ -95,7 +102,9 @@ export function claimRing(view: DataView, base: number, region: Region, ring: Ri
 }
 
 function readBuffers(view: DataView, ringAt: number, slots: number): number[] {
-  return Array.from({ length: slots }, (_, i) => view.getUint32(ringAt + abi.RING_SLOTS + i * abi.SLOT_SIZE, true));
+  return Array.from({ length: slots }, (_, i) =>
+    view.getUint32(ringAt + abi.RING_SLOTS + i * abi.SLOT_SIZE, true),
+  );
 }
 
 function noRoom(region: Region, what: string): NetmapError {
@@ -145,7 +154,8 @@ function writeKring(view: DataView, at: number, ring: Ring, region: Region, port
   ];
   for (const [ofs, value] of constants) view.setUint32(at + ofs, value, true);
   if (transmits(ring)) {
-    for (const ofs of [st.KR_HWTAIL, st.KR_RTAIL, st.KR_PTAIL]) view.setUint32(at + ofs, ring.slots - 1, true);
+    for (const ofs of [st.KR_HWTAIL, st.KR_RTAIL, st.KR_PTAIL])
+      view.setUint32(at + ofs, ring.slots - 1, true);
   }
   view.setBigUint64(at + st.KR_LAST_SRC, 0xffffffffffffffffn, true);
 }
@@ -171,7 +181,10 @@ export function createIf(memory: Memory, region: Region, plan: IfPlan): Registra
   const { ifs, bufs } = region.geometry;
   const object = region.ifs.allocate();
   if (object < 0) {
-    throw new NetmapError('ENOMEM', `Cannot open "${plan.name}" once more: all ${ifs.count} openings of memory region ${region.memId} are in use`);
+    throw new NetmapError(
+      'ENOMEM',
+      `Cannot open "${plan.name}" once more: all ${ifs.count} openings of memory region ${region.memId} are in use`,
+    );
   }
   const ifOfs = ifs.ofs + object * ifs.size;
   const extra = takeBuffers(region, plan.extraBufs);
@@ -207,7 +220,8 @@ export function destroyIf(memory: Memory, region: Region, ifOfs: number): void {
   memory.withRegion(region, (base) => {
     const { view } = memory.arena;
     let index = view.getUint32(base + ifOfs + abi.IF_BUFS_HEAD, true);
-    while (region.bufs.release(index, abi.NM_RESERVED_BUFS)) index = view.getUint32(base + bufs.ofs + index * bufs.size, true);
+    while (region.bufs.release(index, abi.NM_RESERVED_BUFS))
+      index = view.getUint32(base + bufs.ofs + index * bufs.size, true);
   });
   region.ifs.release((ifOfs - ifs.ofs) / ifs.size);
 }

@@ -5,7 +5,14 @@ import net from 'node:net';
 import * as v from 'valibot';
 import { NetmapError } from '../abi/errors.ts';
 import { LineReader } from '../protocol/lines.ts';
-import { describeIssues, MAX_REPLY, MAX_REQUEST, type Operation, type Request, requestSchema } from '../protocol/messages.ts';
+import {
+  describeIssues,
+  MAX_REPLY,
+  MAX_REQUEST,
+  type Operation,
+  type Request,
+  requestSchema,
+} from '../protocol/messages.ts';
 import type { Client, Module } from './module.ts';
 
 /** A client that has begun a line must end it within this time. */
@@ -57,7 +64,12 @@ class Connection {
     }
     if (this.#reader.pending) {
       this.#lineTimer = setTimeout(() => {
-        this.#drop(new NetmapError('ETIMEDOUT', `Cannot wait longer than ${LINE_TIMEOUT_MS} ms for the end of a message`));
+        this.#drop(
+          new NetmapError(
+            'ETIMEDOUT',
+            `Cannot wait longer than ${LINE_TIMEOUT_MS} ms for the end of a message`,
+          ),
+        );
       }, LINE_TIMEOUT_MS);
     }
   }
@@ -71,7 +83,8 @@ class Connection {
       this.#send({ id, ok });
     } catch (error) {
       if (!(error instanceof NetmapError)) console.error(error);
-      const { code, message } = error instanceof NetmapError ? error : { code: 'EIO', message: `The module failed: ${error}` };
+      const { code, message } =
+        error instanceof NetmapError ? error : { code: 'EIO', message: `The module failed: ${error}` };
       this.#send({ id: id || idOf(line), error: { code, message } });
     }
   }

@@ -76,7 +76,10 @@ export class Switch {
   reserve(plan: PortPlan): SwitchPort {
     this.#recycle();
     if (this.#ports.size >= USABLE_PORTS) {
-      throw new NetmapError('ENOMEM', `Cannot open "${plan.name}": switch ${this.name} has ${this.#ports.size} ports, which is all it can take`);
+      throw new NetmapError(
+        'ENOMEM',
+        `Cannot open "${plan.name}": switch ${this.name} has ${this.#ports.size} ports, which is all it can take`,
+      );
     }
     const readyBytes = plan.rxSlots * 4;
     const ownerBytes = plan.rxSlots * 8;
@@ -154,13 +157,18 @@ export class Switch {
   #freeIndex(): number {
     const waiting = new Set(this.#limbo.map((limbo) => limbo.port));
     for (let i = 0; i < NM_BDG_MAXPORTS; i++) if (!this.#ports.has(i) && !waiting.has(i)) return i;
-    throw new NetmapError('ENOMEM', `Cannot open another port on ${this.name}: senders still use the last one that closed; try again`);
+    throw new NetmapError(
+      'ENOMEM',
+      `Cannot open another port on ${this.name}: senders still use the last one that closed; try again`,
+    );
   }
 
   /** First fit in the heap. */
   #allocate(size: number, forWhat: string): Block {
     const rounded = Math.ceil(size / st.KR_SIZE) * st.KR_SIZE;
-    const taken = [...this.#ports.values()].map((port) => port.krings).concat(this.#limbo.map((limbo) => limbo.block));
+    const taken = [...this.#ports.values()]
+      .map((port) => port.krings)
+      .concat(this.#limbo.map((limbo) => limbo.block));
     taken.sort((a, b) => a.ofs - b.ofs);
     let ofs = st.SW_HEAP;
     for (const block of taken) {
@@ -168,7 +176,10 @@ export class Switch {
       ofs = block.ofs + block.size;
     }
     if (ofs + rounded > st.SW_SIZE) {
-      throw new NetmapError('ENOMEM', `Cannot open "${forWhat}": switch ${this.name} has no room for ${size} bytes of ring state; ask for fewer rings or slots`);
+      throw new NetmapError(
+        'ENOMEM',
+        `Cannot open "${forWhat}": switch ${this.name} has no room for ${size} bytes of ring state; ask for fewer rings or slots`,
+      );
     }
     return { ofs, size: rounded };
   }
@@ -177,7 +188,9 @@ export class Switch {
     const words = this.#memory.arena.words;
     const next = (this.#get(st.SW_LIST) + 1) % st.SW_LIST_COUNT;
     const list = this.state.mapping.address + st.SW_LISTS + next * st.SW_LIST_SIZE;
-    const members = [...this.#ports.keys()].filter((index) => this.#view.getUint32(this.#entry(index) + st.PT_GEN, true) !== 0);
+    const members = [...this.#ports.keys()].filter(
+      (index) => this.#view.getUint32(this.#entry(index) + st.PT_GEN, true) !== 0,
+    );
     members.forEach((index, i) => {
       this.#view.setUint16(list + 2 + 2 * i, index, true);
     });

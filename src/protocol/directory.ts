@@ -11,7 +11,9 @@ export function runtimeDirectory(env: NodeJS.ProcessEnv = process.env): string {
   if (env['NETMAP_DIR']) return path.resolve(env['NETMAP_DIR']);
   const uid = process.getuid?.() ?? 0;
   if (uid === 0) return '/run/netmap';
-  return env['XDG_RUNTIME_DIR'] ? path.join(env['XDG_RUNTIME_DIR'], 'netmap') : path.join(os.tmpdir(), `netmap-${uid}`);
+  return env['XDG_RUNTIME_DIR']
+    ? path.join(env['XDG_RUNTIME_DIR'], 'netmap')
+    : path.join(os.tmpdir(), `netmap-${uid}`);
 }
 
 export function socketPath(directory: string): string {

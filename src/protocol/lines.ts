@@ -15,7 +15,10 @@ export class LineReader {
     this.#rest = lines.pop()!;
     for (const line of [...lines, this.#rest]) {
       if (line.length > this.#longest) {
-        throw new NetmapError('EMSGSIZE', `Cannot read a message of more than ${this.#longest} characters: send one JSON object a line`);
+        throw new NetmapError(
+          'EMSGSIZE',
+          `Cannot read a message of more than ${this.#longest} characters: send one JSON object a line`,
+        );
       }
     }
     return lines;

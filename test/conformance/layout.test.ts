@@ -74,7 +74,8 @@ describe('offsets', () => {
   };
   for (const [name, table] of Object.entries(tables)) {
     for (const [constant, value] of Object.entries(table)) {
-      test(`${name}: ${constant} is ${value}`, () => assert.equal((abi as Record<string, unknown>)[constant], value));
+      test(`${name}: ${constant} is ${value}`, () =>
+        assert.equal((abi as Record<string, unknown>)[constant], value));
     }
   }
 });
@@ -83,19 +84,28 @@ describe('pool geometry (worked examples of spec api §1.4)', () => {
   const pool = (count: number, size: number) => ({ count, size });
   test('the global region', () => {
     const geometry = layOut({ ifs: pool(100, 1024), rings: pool(200, 36864), bufs: pool(163840, 2048) });
-    assert.deepEqual([geometry.ifs.count, geometry.rings.ofs, geometry.bufs.ofs, geometry.size], [100, 0x19000, 0x721000, 343019520]);
+    assert.deepEqual(
+      [geometry.ifs.count, geometry.rings.ofs, geometry.bufs.ofs, geometry.size],
+      [100, 0x19000, 0x721000, 343019520],
+    );
   });
   test('private minima', () => {
     const geometry = layOut({ ifs: pool(2, 1024), rings: pool(4, 20480), bufs: pool(4098, 2048) });
-    assert.deepEqual([geometry.ifs.count, geometry.rings.ofs, geometry.bufs.ofs, geometry.size], [4, 0x1000, 0x1000 + 0x14000, 8478720]);
+    assert.deepEqual(
+      [geometry.ifs.count, geometry.rings.ofs, geometry.bufs.ofs, geometry.size],
+      [4, 0x1000, 0x1000 + 0x14000, 8478720],
+    );
   });
-  test('the reference\'s VALE port', () => {
+  test("the reference's VALE port", () => {
     const geometry = layOut({ ifs: pool(10, 1024), rings: pool(20, 20480), bufs: pool(20482, 2048) });
-    assert.deepEqual([geometry.ifs.count, geometry.rings.ofs, geometry.bufs.ofs, geometry.size], [12, 0x3000, 0x67000, 42369024]);
+    assert.deepEqual(
+      [geometry.ifs.count, geometry.rings.ofs, geometry.bufs.ofs, geometry.size],
+      [12, 0x3000, 0x67000, 42369024],
+    );
   });
 });
 
-describe('a fresh port\'s memory', () => {
+describe("a fresh port's memory", () => {
   test('netmap_if, rings, slots and buffers are where and what they should be', async () => {
     await using([open('vale0:a-long-name'.replaceAll('-', '_')), open('vale0:b')], (a) => {
       const view = new DataView(a.memory.buffer, a.memory.byteOffset, a.memory.length);
@@ -103,7 +113,10 @@ describe('a fresh port\'s memory', () => {
       const text = new TextDecoder().decode(a.memory.slice(nifp, nifp + 16));
       assert.equal(text, 'vale0:a_long_na\0');
       const field = (ofs: number) => view.getUint32(nifp + ofs, true);
-      assert.deepEqual([field(24), field(28), field(36), field(40), field(20) & abi.NI_PRIV_MEM], [1, 1, 1, 1, 1]);
+      assert.deepEqual(
+        [field(24), field(28), field(36), field(40), field(20) & abi.NI_PRIV_MEM],
+        [1, 1, 1, 1, 1],
+      );
       const ringOfs = (i: number) => Number(view.getBigInt64(nifp + 56 + 8 * i, true));
       assert.notEqual(ringOfs(0), 0);
       assert.equal(ringOfs(1), 0, 'no host tx ring');
@@ -126,7 +139,10 @@ describe('a fresh port\'s memory', () => {
           const index = view.getUint32(at, true);
           assert.equal(index, first + slot, 'RX buffers come first, then TX (spec api §1.4)');
           seen.add(index);
-          assert.deepEqual([view.getUint16(at + 4, true), view.getUint16(at + 6, true), view.getBigUint64(at + 8, true)], [2048, 0, 0n]);
+          assert.deepEqual(
+            [view.getUint16(at + 4, true), view.getUint16(at + 6, true), view.getBigUint64(at + 8, true)],
+            [2048, 0, 0n],
+          );
           assert.ok(buffers + (index + 1) * 2048 <= a.memory.length);
         }
       }
@@ -144,19 +160,24 @@ describe('a fresh port\'s memory', () => {
         index = new DataView(ring.bytes.buffer, ring.bufferOfsOf(index), 4).getUint32(0, true);
       }
       assert.equal(a.extraBufs, 12);
-      assert.deepEqual(chain, Array.from({ length: 12 }, (_, i) => chain[0]! - i));
+      assert.deepEqual(
+        chain,
+        Array.from({ length: 12 }, (_, i) => chain[0]! - i),
+      );
     });
   });
 
   test('a ring bound by somebody else shows as offset 0', async () => {
     await using([open('vale0:a@conf:rings=2'), open('vale0:a-1')], (_all, one) => {
       const view = new DataView(one.memory.buffer, one.memory.byteOffset, one.memory.length);
-      const ofs = [0, 1, 2, 3, 4, 5].map((i) => Number(view.getBigInt64(one.nifpOfs + 56 + 8 * i, true)) !== 0);
+      const ofs = [0, 1, 2, 3, 4, 5].map(
+        (i) => Number(view.getBigInt64(one.nifpOfs + 56 + 8 * i, true)) !== 0,
+      );
       assert.deepEqual(ofs, [false, true, false, false, true, false]);
     });
   });
 
-  test('own regions lie below 2 GiB, peers\' above', async () => {
+  test("own regions lie below 2 GiB, peers' above", async () => {
     await using([open('vale0:a')], (a) => assert.ok(a.rxRings[0]!.address < 0x80000000));
   });
 });

@@ -3,7 +3,17 @@
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { NR_EXCLUSIVE, NS_INDIRECT, NS_NO_LEARN, open, type Port, POLLOUT, poll, portInfo, setParameter } from '../../src/client/index.ts';
+import {
+  NR_EXCLUSIVE,
+  NS_INDIRECT,
+  NS_NO_LEARN,
+  open,
+  type Port,
+  POLLOUT,
+  poll,
+  portInfo,
+  setParameter,
+} from '../../src/client/index.ts';
 import { frame, mac, marks, ownModule, portNames, receive, refuses, send, stage, using } from '../harness.ts';
 
 ownModule();
@@ -58,7 +68,13 @@ describe('spec ports §7.1', () => {
       const multicast = frame({ mark: 2 });
       multicast.set([1, 0, 0x5e, 0, 0, 1]);
       send(a, [frame({ dst: 99, mark: 1 }), multicast]);
-      assert.deepEqual([marks(b), marks(c)], [[1, 2], [1, 2]]);
+      assert.deepEqual(
+        [marks(b), marks(c)],
+        [
+          [1, 2],
+          [1, 2],
+        ],
+      );
     });
   });
 
@@ -66,7 +82,10 @@ describe('spec ports §7.1', () => {
     const sw = fresh();
     await using([open(`${sw}:a`), open(`${sw}:b`)], (a, b) => {
       send(a, [frame({ length: 13 }), frame({ length: 14 })]);
-      assert.deepEqual(receive(b).map(({ bytes }) => bytes.length), [14]);
+      assert.deepEqual(
+        receive(b).map(({ bytes }) => bytes.length),
+        [14],
+      );
       assert.deepEqual(a.drops, { 'frame shorter than 14 bytes': 1 });
     });
   });
@@ -83,12 +102,18 @@ describe('spec ports §7.1', () => {
     const sw = fresh();
     await using([open(`${sw}:a`), open(`${sw}:b`)], (a, b) => {
       for (let sent = 0; sent < 5000; sent += 500) {
-        send(a, Array.from({ length: 500 }, (_, i) => frame({ mark: sent + i })));
+        send(
+          a,
+          Array.from({ length: 500 }, (_, i) => frame({ mark: sent + i })),
+        );
         const target = { port: a, events: 'out' as const, revents: 0 };
         assert.equal(poll([target], 0), 1);
         assert.equal(target.revents, POLLOUT);
       }
-      assert.deepEqual(marks(b), Array.from({ length: 1023 }, (_, i) => i));
+      assert.deepEqual(
+        marks(b),
+        Array.from({ length: 1023 }, (_, i) => i),
+      );
       assert.deepEqual(a.drops, { 'receiver ring full': 5000 - 1023 });
     });
   });
@@ -96,9 +121,16 @@ describe('spec ports §7.1', () => {
   test('V9 of 20 frames into 10 free slots the first 10 arrive', async () => {
     const sw = fresh();
     await using([open(`${sw}:a`), open(`${sw}:b`)], (a, b) => {
-      for (let i = 0; i < 2; i++) send(a, Array.from({ length: 600 }, () => frame()));
+      for (let i = 0; i < 2; i++)
+        send(
+          a,
+          Array.from({ length: 600 }, () => frame()),
+        );
       assert.equal(receive(b, 0, 10).length, 10);
-      send(a, Array.from({ length: 20 }, (_, i) => frame({ mark: 100 + i })));
+      send(
+        a,
+        Array.from({ length: 20 }, (_, i) => frame({ mark: 100 + i })),
+      );
       assert.deepEqual(marks(b).slice(-10), [100, 101, 102, 103, 104, 105, 106, 107, 108, 109]);
     });
   });
@@ -108,12 +140,24 @@ describe('spec ports §7.1', () => {
     await using([open(`${sw}:a`), open(`${sw}:b`), open(`${sw}:c`)], (a, b, c) => {
       const seen: number[][] = [[], []];
       for (let round = 0; round < 50; round++) {
-        send(a, Array.from({ length: 37 }, (_, i) => frame({ src: 1, mark: round * 37 + i })));
-        send(b, Array.from({ length: 41 }, (_, i) => frame({ src: 2, mark: 0x10000 + round * 41 + i })));
+        send(
+          a,
+          Array.from({ length: 37 }, (_, i) => frame({ src: 1, mark: round * 37 + i })),
+        );
+        send(
+          b,
+          Array.from({ length: 41 }, (_, i) => frame({ src: 2, mark: 0x10000 + round * 41 + i })),
+        );
         for (const mark of marks(c)) seen[mark >> 16]!.push(mark & 0xffff);
       }
-      assert.deepEqual(seen[0], Array.from({ length: 50 * 37 }, (_, i) => i));
-      assert.deepEqual(seen[1], Array.from({ length: 50 * 41 }, (_, i) => i));
+      assert.deepEqual(
+        seen[0],
+        Array.from({ length: 50 * 37 }, (_, i) => i),
+      );
+      assert.deepEqual(
+        seen[1],
+        Array.from({ length: 50 * 41 }, (_, i) => i),
+      );
     });
   });
 
@@ -121,10 +165,16 @@ describe('spec ports §7.1', () => {
     const sw = fresh();
     await using([open(`${sw}:s`), open(`${sw}:a`), open(`${sw}:b`)], (s, a, b) => {
       for (let i = 0; i < 2; i++) {
-        send(s, Array.from({ length: 600 }, () => frame()));
+        send(
+          s,
+          Array.from({ length: 600 }, () => frame()),
+        );
         receive(b);
       }
-      send(s, Array.from({ length: 100 }, (_, i) => frame({ mark: i })));
+      send(
+        s,
+        Array.from({ length: 100 }, (_, i) => frame({ mark: i })),
+      );
       assert.equal(marks(b).length, 100);
       assert.equal(receive(a).length, 1023);
     });
@@ -133,7 +183,10 @@ describe('spec ports §7.1', () => {
   test('V12 a packet of three fragments does not fit two slots: it and what follows in the flush are dropped', async () => {
     const sw = fresh();
     await using([open(`${sw}:a`), open(`${sw}:b@conf:slots=8`)], (a, b) => {
-      send(a, Array.from({ length: 5 }, (_, i) => frame({ mark: i })));
+      send(
+        a,
+        Array.from({ length: 5 }, (_, i) => frame({ mark: i })),
+      );
       send(a, [[frame(), frame(), frame()], frame({ mark: 50 })]);
       assert.deepEqual(marks(b), [0, 1, 2, 3, 4]);
       assert.deepEqual(a.drops, { 'receiver ring full': 2 });
@@ -144,7 +197,10 @@ describe('spec ports §7.1', () => {
     const sw = fresh();
     await using([open(`${sw}:a`), open(`${sw}:b`)], (a, b) => {
       send(a, [frame(), [frame(), frame(), frame()]]);
-      assert.deepEqual(receive(b).map(({ flags }) => flags), [0x0100, 0x0320, 0x0320, 0x0300]);
+      assert.deepEqual(
+        receive(b).map(({ flags }) => flags),
+        [0x0100, 0x0320, 0x0320, 0x0300],
+      );
     });
   });
 
@@ -155,7 +211,10 @@ describe('spec ports §7.1', () => {
       const ring = a.txRings[0]!;
       ring.publish(2);
       a.txSync();
-      assert.deepEqual(receive(b).map(({ flags }) => flags), [0x0220, 0x0200]);
+      assert.deepEqual(
+        receive(b).map(({ flags }) => flags),
+        [0x0220, 0x0200],
+      );
     });
   });
 
@@ -180,7 +239,10 @@ describe('spec ports §7.1', () => {
       ring.setLen(0, 2049);
       ring.setLen(1, 65535);
       a.txSync();
-      assert.deepEqual(receive(b).map(({ bytes }) => bytes.length), [2048]);
+      assert.deepEqual(
+        receive(b).map(({ bytes }) => bytes.length),
+        [2048],
+      );
       assert.deepEqual(a.drops, { 'slot longer than a buffer': 2 });
     });
   });
@@ -215,7 +277,7 @@ describe('spec ports §7.1', () => {
     });
   });
 
-  test('V19 (want) an address that moved comes back with its first port\'s next frame', async () => {
+  test("V19 (want) an address that moved comes back with its first port's next frame", async () => {
     const sw = fresh();
     await using([open(`${sw}:a`), open(`${sw}:b`), open(`${sw}:c`)], (a, b, c) => {
       const reached = () => {
@@ -310,8 +372,14 @@ describe('spec ports §7.1', () => {
   }
 
   for (const [asked, got] of [
-    [{ txRings: 0, rxRings: 0, txSlots: 0, rxSlots: 0 }, { txRings: 1, rxRings: 1, txSlots: 1024, rxSlots: 1024 }],
-    [{ txRings: 17, rxRings: 17, txSlots: 5000, rxSlots: 5000 }, { txRings: 16, rxRings: 16, txSlots: 4096, rxSlots: 4096 }],
+    [
+      { txRings: 0, rxRings: 0, txSlots: 0, rxSlots: 0 },
+      { txRings: 1, rxRings: 1, txSlots: 1024, rxSlots: 1024 },
+    ],
+    [
+      { txRings: 17, rxRings: 17, txSlots: 5000, rxSlots: 5000 },
+      { txRings: 16, rxRings: 16, txSlots: 4096, rxSlots: 4096 },
+    ],
   ]) {
     test(`V27 ${asked!.txRings} rings of ${asked!.txSlots} slots become ${got!.txRings} of ${got!.txSlots}`, async () => {
       await using([open(`${fresh()}:a`, asked)], (a) => assert.deepEqual(a.info, got));
@@ -342,7 +410,9 @@ describe('spec ports §7.1', () => {
   test('V30 exclusive and any other opening of the same ring refuse each other', async () => {
     const sw = fresh();
     await using([open(`${sw}:a/x`)], () => refuses(open(`${sw}:a`), 'EBUSY', /exclusively/));
-    await using([open(`${sw}:a`)], () => refuses(open(`${sw}:a`, { flags: NR_EXCLUSIVE }), 'EBUSY', /open already/));
+    await using([open(`${sw}:a`)], () =>
+      refuses(open(`${sw}:a`, { flags: NR_EXCLUSIVE }), 'EBUSY', /open already/),
+    );
   });
 
   test('V31 two plain openings share the rings', async () => {
@@ -364,9 +434,15 @@ describe('spec ports §7.1', () => {
     'V36 detach an ephemeral port',
     'V37 list all on an empty system',
   ]) {
-    test(row, { skip: 'persistent ports and the attach, detach and list requests are not there yet (README, what is not supported)' });
+    test(row, {
+      skip: 'persistent ports and the attach, detach and list requests are not there yet (README, what is not supported)',
+    });
   }
-  for (const row of ['V38 header length 11, 12', 'V39 header 12 to 0 with a 9 KB TCPv4 packet', 'V40 header 0 to 10']) {
+  for (const row of [
+    'V38 header length 11, 12',
+    'V39 header 12 to 0 with a 9 KB TCPv4 packet',
+    'V40 header 0 to 10',
+  ]) {
     test(row, { skip: 'virtio-net headers are not there yet (README, what is not supported)' });
   }
 
@@ -375,8 +451,15 @@ describe('spec ports §7.1', () => {
     await using([open(`${sw}:a`), open(`${sw}:b`)], async (a, b) => {
       for (const batch of [1, 64, 1024, 5000]) {
         await setParameter('bridge_batch', batch);
-        send(a, Array.from({ length: 200 }, (_, i) => frame({ mark: i })));
-        assert.deepEqual(marks(b), Array.from({ length: 200 }, (_, i) => i), `batch ${batch}`);
+        send(
+          a,
+          Array.from({ length: 200 }, (_, i) => frame({ mark: i })),
+        );
+        assert.deepEqual(
+          marks(b),
+          Array.from({ length: 200 }, (_, i) => i),
+          `batch ${batch}`,
+        );
       }
       await setParameter('bridge_batch', 0);
       send(a, [frame()]);
@@ -392,7 +475,9 @@ describe('spec ports §7.1', () => {
     assert.deepEqual(await portNames(), []);
   });
 
-  test('V43 kill -9 of a sender in the middle', { skip: 'needs processes: shown by test/fault/kill.test.ts' });
+  test('V43 kill -9 of a sender in the middle', {
+    skip: 'needs processes: shown by test/fault/kill.test.ts',
+  });
 
   test('V44 a receiver that corrupts its ring harms only itself', async () => {
     const sw = fresh();
@@ -403,7 +488,10 @@ describe('spec ports §7.1', () => {
       words.setUint32(ofs + 20, 0xfffffff0, true);
       words.setUint32(ofs + 24, 5000, true);
       for (let slot = 0; slot < 1024; slot++) words.setUint32(ofs + 256 + 16 * slot, 0xdeadbeef + slot, true);
-      send(a, Array.from({ length: 10 }, (_, i) => frame({ mark: i })));
+      send(
+        a,
+        Array.from({ length: 10 }, (_, i) => frame({ mark: i })),
+      );
       assert.deepEqual(marks(c), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
       assert.deepEqual(a.drops, { 'buffer index not of the region': 10 });
       assert.notEqual(bad.rxSync(), 0);
@@ -431,10 +519,18 @@ describe('beside the table', () => {
     await using([open(`${sw}:a`), open(`${sw}:b`), open(`${sw}:c`)], (a, b, c) => {
       send(b, [frame({ src: 2 })]);
       for (const port of [a, c]) receive(port);
-      const packets = Array.from({ length: 60 }, (_, i) => frame({ src: 1, dst: i % 3 === 0 ? 2 : 0xff, mark: i }));
+      const packets = Array.from({ length: 60 }, (_, i) =>
+        frame({ src: 1, dst: i % 3 === 0 ? 2 : 0xff, mark: i }),
+      );
       send(a, packets);
-      assert.deepEqual(marks(b), packets.map((_, i) => i));
-      assert.deepEqual(marks(c), packets.flatMap((_, i) => (i % 3 === 0 ? [] : [i])));
+      assert.deepEqual(
+        marks(b),
+        packets.map((_, i) => i),
+      );
+      assert.deepEqual(
+        marks(c),
+        packets.flatMap((_, i) => (i % 3 === 0 ? [] : [i])),
+      );
     });
   });
 
@@ -454,7 +550,11 @@ describe('beside the table', () => {
         a.txSync();
         b.rxSync();
         assert.equal(rx.len(rx.head), length);
-        assert.deepEqual([...rx.buffer(rx.head).subarray(length, length + 64)], new Array(64).fill(0), `length ${length}`);
+        assert.deepEqual(
+          [...rx.buffer(rx.head).subarray(length, length + 64)],
+          new Array(64).fill(0),
+          `length ${length}`,
+        );
         assert.deepEqual(rx.frame(rx.head), tx.buffer(slot).subarray(0, length));
         rx.publish(rx.tail);
         b.rxSync();

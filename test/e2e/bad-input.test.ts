@@ -16,7 +16,12 @@ const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'netmap-bad-'));
 after(() => fs.rmSync(scratch, { recursive: true, force: true }));
 
 /** The last line is the sentence; diagnostics may come before it. */
-async function complains(command: string, args: string[], pattern: RegExp, env: NodeJS.ProcessEnv = {}): Promise<void> {
+async function complains(
+  command: string,
+  args: string[],
+  pattern: RegExp,
+  env: NodeJS.ProcessEnv = {},
+): Promise<void> {
   const { code, stderr } = await run(command, args, env);
   assert.equal(code, 1, stderr);
   assert.match(stderr, pattern);
@@ -62,7 +67,11 @@ describe('pkt-gen', { timeout: 300_000 }, () => {
     header.writeUInt32LE(1, 20);
     header.writeUInt32LE(60, 32);
     fs.writeFileSync(file, header);
-    return complains('pkt-gen', ['-i', 'vale1:a', '-f', 'tx', '-P', file], /cut off in record 1 at byte 24: 60 bytes are announced, 10 are there/);
+    return complains(
+      'pkt-gen',
+      ['-i', 'vale1:a', '-f', 'tx', '-P', file],
+      /cut off in record 1 at byte 24: 60 bytes are announced, 10 are there/,
+    );
   });
 
   test('a capture that is none', () => {
@@ -72,26 +81,40 @@ describe('pkt-gen', { timeout: 300_000 }, () => {
   });
 
   test('no module, and NETMAP_AUTOLOAD=0', () =>
-    complains('pkt-gen', ['-i', 'vale1:a', '-f', 'tx'], /no netmap module is loaded in .*; load it with "nm-loader l"/, {
-      NETMAP_AUTOLOAD: '0',
-      NETMAP_DIR: path.join(scratch, 'nobody'),
-    }));
+    complains(
+      'pkt-gen',
+      ['-i', 'vale1:a', '-f', 'tx'],
+      /no netmap module is loaded in .*; load it with "nm-loader l"/,
+      {
+        NETMAP_AUTOLOAD: '0',
+        NETMAP_DIR: path.join(scratch, 'nobody'),
+      },
+    ));
 
-  test('no permission on the runtime directory', { skip: process.getuid?.() === 0 ? false : 'needs root, to run as somebody else' }, async () => {
+  test('no permission on the runtime directory', {
+    skip: process.getuid?.() === 0 ? false : 'needs root, to run as somebody else',
+  }, async () => {
     const closed = path.join(scratch, 'closed');
     fs.mkdirSync(closed, { mode: 0o700 });
     fs.chmodSync(scratch, 0o755);
     const program = path.join(ROOT, 'bin/pkt-gen');
-    const { code, stderr } = await run('setpriv', ['--reuid=65534', '--regid=65534', '--clear-groups', program, '-i', 'vale1:a', '-f', 'tx'], { NETMAP_DIR: closed });
+    const { code, stderr } = await run(
+      'setpriv',
+      ['--reuid=65534', '--regid=65534', '--clear-groups', program, '-i', 'vale1:a', '-f', 'tx'],
+      { NETMAP_DIR: closed },
+    );
     assert.notEqual(code, 0);
     assert.match(stderr, /EACCES|belongs to uid 0; set NETMAP_DIR to a directory of your own/);
   });
 });
 
 describe('nm-dump and nm-loader', () => {
-  test('nm-dump without -w', () => complains('nm-dump', ['-i', 'vale1:a'], /both -i PORT and -w FILE are needed/));
-  test('nm-dump to a file that cannot be', () => complains('nm-dump', ['-i', 'vale1:a', '-w', '/nonexistent/x.pcap'], /Cannot write the capture/));
-  test('nm-dump -n 0', () => complains('nm-dump', ['-i', 'vale1:a', '-w', '-', '-n', '0'], /-n takes a whole number from 1/));
+  test('nm-dump without -w', () =>
+    complains('nm-dump', ['-i', 'vale1:a'], /both -i PORT and -w FILE are needed/));
+  test('nm-dump to a file that cannot be', () =>
+    complains('nm-dump', ['-i', 'vale1:a', '-w', '/nonexistent/x.pcap'], /Cannot write the capture/));
+  test('nm-dump -n 0', () =>
+    complains('nm-dump', ['-i', 'vale1:a', '-w', '-', '-n', '0'], /-n takes a whole number from 1/));
 
   test('loading twice, unloading with ports open and with nothing loaded', async () => {
     const env = { NETMAP_DIR: path.join(scratch, 'loader') };
@@ -133,7 +156,7 @@ describe('the library', () => {
     assert.deepEqual(await portNames(), []);
   });
 
-  test('slots out of range in the program\'s own ring are contained', async () => {
+  test("slots out of range in the program's own ring are contained", async () => {
     await using([open('vale4:a'), open('vale4:b')], (a, b) => {
       a.txRings[0]!.publish(5000);
       assert.notEqual(a.txSync(), 0);
@@ -167,7 +190,11 @@ describe('the control socket', { timeout: 120_000 }, () => {
     ['a field of the wrong type', '{"id":8,"op":"release","registration":"x"}\n', /\\"registration\\"/],
     ['a port before hello', '{"id":9,"op":"release","registration":1}\n', /before \\"hello\\"/],
     ['a line without end', 'x'.repeat(70_000), /more than 65536 characters/],
-    ['a name too long', `{"id":1,"op":"portInfo","name":"vale0:${'a'.repeat(100)}","mode":1,"ringId":0,"flags":0,"memId":0,"txRings":0,"rxRings":0,"txSlots":0,"rxSlots":0,"extraBufs":0}\n`, /longer than 63/],
+    [
+      'a name too long',
+      `{"id":1,"op":"portInfo","name":"vale0:${'a'.repeat(100)}","mode":1,"ringId":0,"flags":0,"memId":0,"txRings":0,"rxRings":0,"txSlots":0,"rxSlots":0,"extraBufs":0}\n`,
+      /longer than 63/,
+    ],
   ] as const) {
     test(`${what} is answered with a sentence, and nobody else notices`, async () => {
       await using([open('vale5:a')], async () => {

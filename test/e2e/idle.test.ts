@@ -46,7 +46,11 @@ describe('idle', { timeout: 300_000 }, () => {
       return answer.delay;
     };
     try {
-      const watched = { 'library in poll()': waiter.pid!, 'pkt-gen -f rx': generator.pid, netmapd: modulePid };
+      const watched = {
+        'library in poll()': waiter.pid!,
+        'pkt-gen -f rx': generator.pid,
+        netmapd: modulePid,
+      };
       for (let i = 0; i < 100; i++) await delay(); // Both sides are compiled and mapped after this.
       const before = Object.values(watched).map(cpuSeconds);
       await sleep(MINUTE_MS); // What is measured is this minute itself.
@@ -63,7 +67,9 @@ describe('idle', { timeout: 300_000 }, () => {
         delays.push(await delay());
       }
       const sorted = delays.toSorted((a, b) => a - b);
-      t.diagnostic(`first frame after the minute: ${first.toFixed(0)} us; a hundred more: median ${sorted[50]!.toFixed(0)} us, worst ${sorted[99]!.toFixed(0)} us`);
+      t.diagnostic(
+        `first frame after the minute: ${first.toFixed(0)} us; a hundred more: median ${sorted[50]!.toFixed(0)} us, worst ${sorted[99]!.toFixed(0)} us`,
+      );
       // The wake-up itself takes tens of microseconds; a machine busy with other work may add a time slice.
       assert.ok(sorted[50]! < 1000, `median ${sorted[50]} us`);
     } finally {
@@ -90,7 +96,9 @@ describe('idle', { timeout: 300_000 }, () => {
     }
     await keep.close();
     const median = (values: number[]) => values.toSorted((a, b) => a - b)[4]!;
-    t.diagnostic(`pkt-gen -h: ${median(help).toFixed(0)} ms, open: ${median(opening).toFixed(1)} ms (medians of 9)`);
+    t.diagnostic(
+      `pkt-gen -h: ${median(help).toFixed(0)} ms, open: ${median(opening).toFixed(1)} ms (medians of 9)`,
+    );
     assert.ok(median(help) < 1000 && median(opening) < 500, 'ten times what a quiet machine needs');
   });
 });

@@ -27,7 +27,12 @@ function packetsIn(summary: string): number {
 
 /** Waits until a port is open, so that nothing sent is lost before. */
 function opened(name: string): Promise<void> {
-  return until(async () => (await status().catch(() => undefined))?.ports.some((port) => port.name === name && port.opens > 0) ?? false, `${name} to be open`);
+  return until(
+    async () =>
+      (await status().catch(() => undefined))?.ports.some((port) => port.name === name && port.opens > 0) ??
+      false,
+    `${name} to be open`,
+  );
 }
 
 describe('two terminals', { timeout: 300_000 }, () => {
@@ -47,7 +52,10 @@ describe('two terminals', { timeout: 300_000 }, () => {
           assert.equal(code, 0, who);
           t.diagnostic(`${who}: ${stdout.trim().split('\n').at(-1)}`);
         }
-        assert.match(sent.stdout, new RegExp(`^Sending on ${sender}: 1 queues, 1 threads and 1 cpus.`.replace(/[{}]/g, '\\$&')));
+        assert.match(
+          sent.stdout,
+          new RegExp(`^Sending on ${sender}: 1 queues, 1 threads and 1 cpus.`.replace(/[{}]/g, '\\$&')),
+        );
         assert.match(sent.stdout, /10\.0\.0\.1 -> 10\.1\.0\.1 \(00:00:00:00:00:00 -> ff:ff:ff:ff:ff:ff\)/);
         assert.ok(packetsIn(received.stdout) > 0);
         // A pipe has back-pressure: what was sent was received, but for what was under way when both were stopped.
@@ -133,8 +141,13 @@ describe('a real capture', { skip: NO_CAPTURES, timeout: 300_000 }, () => {
     assert.match(received.stdout, new RegExp(`Received 4096000 packets ${bytes * 1000} bytes`));
   });
 
-  test('nm-dump -w - is followed live by tcpdump -r -', { skip: HAS_TCPDUMP ? false : 'needs tcpdump' }, async () => {
-    const pipeline = new Program('sh', ['-c', `"${path.join(ROOT, 'bin/nm-dump')}" -i vale3:b -w - | tcpdump -nn -l -r -`]);
+  test('nm-dump -w - is followed live by tcpdump -r -', {
+    skip: HAS_TCPDUMP ? false : 'needs tcpdump',
+  }, async () => {
+    const pipeline = new Program('sh', [
+      '-c',
+      `"${path.join(ROOT, 'bin/nm-dump')}" -i vale3:b -w - | tcpdump -nn -l -r -`,
+    ]);
     await opened('vale3:b');
     await run('pkt-gen', ['-i', 'vale3:a', '-f', 'tx', '-n', '3']);
     await until(() => pipeline.stdout.split('\n').length > 3, 'three lines of tcpdump');

@@ -51,7 +51,11 @@ async function movesOn(receiver: ChildProcess): Promise<void> {
 /** After a kill the port must be gone soon. */
 async function freed(name: string): Promise<number> {
   const start = performance.now();
-  await until(async () => !(await status()).ports.some((port) => port.name === name), `${name} to be free`, 10_000);
+  await until(
+    async () => !(await status()).ports.some((port) => port.name === name),
+    `${name} to be free`,
+    10_000,
+  );
   return performance.now() - start;
 }
 
@@ -76,7 +80,9 @@ function modulePids(): number[] {
     try {
       const environment = fs.readFileSync(`/proc/${pid}/environ`, 'utf8');
       const command = fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8');
-      return environment.includes(`NETMAP_DIR=${directory}\0`) && command.includes('module/main.js') ? [Number(pid)] : [];
+      return environment.includes(`NETMAP_DIR=${directory}\0`) && command.includes('module/main.js')
+        ? [Number(pid)]
+        : [];
     } catch {
       return [];
     }
@@ -103,7 +109,9 @@ for (const { what, a, b } of [
         if (what === 'a VALE switch') times.push(await freed(a));
       }
       if (times.length > 0) {
-        t.diagnostic(`port free after ${median(times).toFixed(1)} ms (median), ${Math.max(...times).toFixed(1)} ms (worst)`);
+        t.diagnostic(
+          `port free after ${median(times).toFixed(1)} ms (median), ${Math.max(...times).toFixed(1)} ms (worst)`,
+        );
         assert.ok(median(times) < FREE_WITHIN_MS);
       }
       await kill(receiver);
@@ -135,7 +143,10 @@ for (const { what, a, b } of [
         await load();
         assert.deepEqual(await names(), before);
       }
-      await until(async () => (await status()).clients.every((client) => client.connected), 'the clients to come back');
+      await until(
+        async () => (await status()).clients.every((client) => client.connected),
+        'the clients to come back',
+      );
       // It is the next module that clears up after a client, as the first would have.
       await kill(sender);
       if (what === 'a VALE switch') await freed(a);
@@ -146,7 +157,10 @@ for (const { what, a, b } of [
 
     test('nothing is left: no module, no memory, no file', async () => {
       await until(() => modulePids().length === 0, 'the last module to end', 10_000);
-      assert.deepEqual(netmapObjects().filter((object) => !foreign.has(object)), []);
+      assert.deepEqual(
+        netmapObjects().filter((object) => !foreign.has(object)),
+        [],
+      );
       assert.deepEqual(fs.readdirSync(directory), []);
     });
   });

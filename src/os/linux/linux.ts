@@ -96,7 +96,7 @@ function poll(fds: Uint8Array, count: number, timeoutMs: number): number {
     timespec[1] = BigInt(Math.round((timeoutMs % 1000) * 1e6));
   }
   const ready: number = libc.ppoll(fds, count, timeoutMs >= 0 ? timespec : null, null);
-  return ready < 0 ? 0 : ready;
+  return Math.max(ready, 0);
 }
 
 function availableMemory(): number {
@@ -118,7 +118,8 @@ function startTime(pid: number): string {
 function pinThread(cpu: number): void {
   const mask = new Uint8Array(128);
   mask[cpu >> 3] = 1 << (cpu & 7);
-  if (libc.schedSetaffinity(0, mask.length, mask) !== 0) throw libc.lastError(`pin this thread to CPU ${cpu}`);
+  if (libc.schedSetaffinity(0, mask.length, mask) !== 0)
+    throw libc.lastError(`pin this thread to CPU ${cpu}`);
 }
 
 function lockFile(path: string): number {
@@ -173,7 +174,8 @@ export const linux: Os = {
   map: (address, size, fd) => mapFixed(address, size, fd, MAP_SHARED),
   unmap: (address, size) => mapFixed(address, size, -1, 2 | MAP_ANONYMOUS | MAP_NORESERVE),
   populate(address, size) {
-    if (libc.madvise(address, size, MADV_POPULATE_WRITE) !== 0) throw libc.lastError(`commit ${size} bytes of memory`);
+    if (libc.madvise(address, size, MADV_POPULATE_WRITE) !== 0)
+      throw libc.lastError(`commit ${size} bytes of memory`);
   },
   closeFd: (fd) => fs.closeSync(fd),
   availableMemory,
