@@ -13,7 +13,12 @@ const SELF = fileURLToPath(import.meta.url);
 /** Nanoseconds per packet received. */
 export async function measureTwoProcesses(work: Case, ms: number): Promise<number> {
   const receiver = fork(SELF, ['receive', JSON.stringify(work), String(ms)]);
-  await new Promise((resolve) => receiver.once('message', resolve)); // Open, and known to the switch.
+  await new Promise((resolve, reject) => {
+    receiver.once('message', resolve); // Open, and known to the switch.
+    receiver.once('exit', (code, signal) =>
+      reject(new Error(`the receiver ended at its start: ${signal ?? code}`)),
+    );
+  });
   const sender = fork(SELF, ['send', JSON.stringify(work), String(ms)]);
   try {
     return await new Promise<number>((resolve, reject) => {
@@ -24,6 +29,7 @@ export async function measureTwoProcesses(work: Case, ms: number): Promise<numbe
   } finally {
     for (const child of [sender, receiver]) {
       child.removeAllListeners('exit');
+      if (child.exitCode !== null || child.signalCode !== null) continue;
       const ended = new Promise((resolve) => child.once('exit', resolve));
       child.kill('SIGKILL');
       await ended;

@@ -23,7 +23,9 @@ function start(command: string): { ended: Promise<string>; stop(): void } {
   });
   const ended = new Promise<string>((resolve, reject) => {
     child.once('error', reject);
-    child.once('close', (code) => (code === 0 ? resolve(output) : reject(new Error(`${command} failed:\n${complaints}`))));
+    child.once('close', (code) =>
+      code === 0 ? resolve(output) : reject(new Error(`${command} failed:\n${complaints}`)),
+    );
   });
   return { ended, stop: () => child.kill('SIGINT') };
 }
@@ -46,7 +48,8 @@ async function experiment(title: string, sender: string, receiver: string): Prom
   const sent = await tx.ended;
   rx.stop();
   for (const output of [sent, await rx.ended]) {
-    for (const line of output.split('\n').filter((text) => /^(Sent|Received|Speed)/.test(text))) console.log(`    ${line}`);
+    for (const line of output.split('\n').filter((text) => /^(Sent|Received|Speed)/.test(text)))
+      console.log(`    ${line}`);
   }
 }
 

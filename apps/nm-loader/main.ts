@@ -1,6 +1,6 @@
 // nm-loader: loads, unloads and shows netmap's module.
 
-import { load, NetmapError, type ModuleStatus, status, unload } from '../../src/client/index.ts';
+import { load, type ModuleStatus, NetmapError, status, unload } from '../../src/client/index.ts';
 
 const USAGE = `usage: nm-loader l | u [-f] | s | -h
   l      load the module

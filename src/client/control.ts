@@ -1,6 +1,8 @@
 import { NetmapError } from '../abi/errors.ts';
 import { runtimeDirectory } from '../protocol/directory.ts';
+
 export type { Status as ModuleStatus } from '../protocol/messages.ts';
+
 import type { Status } from '../protocol/messages.ts';
 import { Connection } from './connection.ts';
 import { startModule } from './module-process.ts';

@@ -8,17 +8,16 @@ export { bounce, type Digit, FrameTable, FrameTemplate, fillLengths, ReceiveTota
 export { type OpenOptions, open, portInfo, setParameter } from './open.ts';
 export {
   type FdTarget,
-  type PollOptions,
-  type PollTarget,
-  type PortTarget,
   POLLERR,
   POLLIN,
   POLLOUT,
+  type PollOptions,
+  type PollTarget,
+  type PortTarget,
   poll,
   pollAsync,
 } from './poll.ts';
 export { Port, type SharedPort } from './port.ts';
-export { pinThread } from './threads.ts';
 export {
   type Extmem,
   formatPortName,
@@ -28,3 +27,4 @@ export {
   type RingConf,
 } from './port-name.ts';
 export { Ring } from './ring.ts';
+export { pinThread } from './threads.ts';

@@ -3,8 +3,8 @@
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { open } from '../../src/client/index.ts';
 import * as abi from '../../src/abi/netmap.ts';
+import { open } from '../../src/client/index.ts';
 import { layOut } from '../../src/mem/geometry.ts';
 import { ownModule, using } from '../harness.ts';
 

@@ -9,7 +9,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, describe, test } from 'node:test';
 import { open, status } from '../../src/client/index.ts';
-import { frame, marks, ownModule, portNames, refuses, ROOT, run, send, until, using } from '../harness.ts';
+import { frame, marks, ownModule, portNames, ROOT, refuses, run, send, until, using } from '../harness.ts';
 
 const directory = ownModule();
 const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'netmap-bad-'));

@@ -6,9 +6,9 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, describe, test } from 'node:test';
-import { status } from '../../src/client/index.ts';
 import { readPcap } from '../../apps/pcap/pcap-file.ts';
-import { CAPTURES, NO_CAPTURES, ROOT, ownModule, Program, run, until } from '../harness.ts';
+import { status } from '../../src/client/index.ts';
+import { CAPTURES, NO_CAPTURES, ownModule, Program, ROOT, run, until } from '../harness.ts';
 
 ownModule();
 const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'netmap-e2e-'));
