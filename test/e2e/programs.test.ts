@@ -7,6 +7,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, describe, test } from 'node:test';
 import { readPcap } from '../../apps/pcap/pcap-file.ts';
+import { checksum, udpChecksum } from '../../apps/pkt-gen/frame.ts';
 import { status } from '../../src/client/index.ts';
 import { CAPTURES, NO_CAPTURES, ownModule, Program, ROOT, run, until } from '../harness.ts';
 
@@ -91,13 +92,17 @@ describe('two terminals', { timeout: 300_000 }, () => {
     assert.ok(packetsIn(sent.stdout) - packetsIn(received.stdout) <= 1023);
   });
 
-  test('a range of addresses reaches the receiver in order', async () => {
+  test('a range of addresses reaches the receiver in order, checksums right', async () => {
     const file = path.join(scratch, 'range.pcap');
     const dump = new Program('nm-dump', ['-i', 'vale1:b', '-w', file, '-n', '6']);
     await opened('vale1:b');
     await run('pkt-gen', ['-i', 'vale1:a', '-f', 'tx', '-n', '6', '-s', '10.0.0.1:5-10.0.0.2:6']);
     assert.equal((await dump.ended).code, 0);
     const seen = readPcap(file).frames.map(({ data }) => `${data[29]}:${(data[34]! << 8) | data[35]!}`);
+    for (const { data } of readPcap(file).frames) {
+      assert.equal((data[40]! << 8) | data[41]!, udpChecksum(data));
+      assert.equal(checksum([data.subarray(14, 34)]), 0);
+    }
     assert.deepEqual(seen, ['1:5', '1:6', '2:5', '2:6', '1:5', '1:6']);
   });
 });
