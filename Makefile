@@ -7,8 +7,6 @@ ASC_COMMON = --runtime stub --importMemory --sharedMemory --initialMemory 65536 
              --enable simd --enable threads
 ASC_release = -O3 --noAssert
 ASC_debug   = --debug --sourceMap
-TSC_release =
-TSC_debug   = --noEmitOnError false
 
 .PHONY: all build demo test bench check types lint format layers clean
 
@@ -27,7 +25,7 @@ build/dataplane.wasm: $(wildcard assembly/*.ts src/abi/*.ts) build/config node_m
 
 build/js/.stamp: $(shell find src apps test bench scripts -name '*.ts') tsconfig.json build/config node_modules/.package-lock.json
 	rm -rf build/js
-	npx --no-install tsc -p tsconfig.json $(TSC_$(CONFIG))
+	npx --no-install tsc -p tsconfig.json
 	@touch $@
 
 build: build/dataplane.wasm build/js/.stamp

@@ -73,8 +73,7 @@ export function claim(state: u32, source: u32, kring: u32, n: u32, need: u32, ow
 
 /** Shows a finished block to the receiver. */
 @inline
-export function publish(source: u32, kring: u32, block: u64): void {
-  const state = kring - load<u32>(source, JR_RING);
+export function publish(state: u32, source: u32, kring: u32, block: u64): void {
   const ready = state + load<u32>(kring, KR_READY_OFS) + ((<u32>block >> 16) << 2);
   atomic.store<u32>(ready, readyWord(<u32>(block >> 32), <u32>block & 0xffff));
   store<u32>(source, 0, JR_STATE);

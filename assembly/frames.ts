@@ -148,7 +148,7 @@ function turn(digit: u32): bool {
 }
 
 /** Steps the template's addresses and ports to the next of the ranges, checksums kept right. */
-export function stepRange(template: u32, range: u32): void {
+function stepRange(template: u32, range: u32): void {
   let carry = turn(range + RA_SPORT);
   setPort(template, UDP_SPORT, load<u32>(range + RA_SPORT, 8));
   if (!carry) return;

@@ -14,5 +14,4 @@ export {
   fillSequence,
   fillTemplate,
   readPayload,
-  stepRange,
 } from './frames';

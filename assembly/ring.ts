@@ -20,6 +20,7 @@ import {
   SC_BELL_COUNT,
   SC_BELLS,
   SYNC_RING_BELLS,
+  WAITERS,
 } from '../src/abi/state';
 
 /** Scratch area of the thread that this instance belongs to. */
@@ -153,7 +154,7 @@ export function takeBells(kring: u32): u32 {
 
 function takeArmed(waiters: u32): u32 {
   let found = load<u32>(scratch, SC_BELL_COUNT);
-  for (let i: u32 = 0; i < 4; i++) {
+  for (let i: u32 = 0; i < <u32>WAITERS; i++) {
     const bell = atomic.xchg<u32>(waiters + (i << 2), 0);
     if (bell == 0) continue;
     store<u32>(scratch + SC_BELLS + (found << 2), bell);
@@ -166,10 +167,10 @@ function takeArmed(waiters: u32): u32 {
 /** Arms a ring for a sleeper; false if its places are taken, and the sleeper must look by the clock. */
 export function armBell(kring: u32, bell: u32): bool {
   const waiters = kring + KR_WAITERS;
-  for (let i: u32 = 0; i < 4; i++) {
+  for (let i: u32 = 0; i < <u32>WAITERS; i++) {
     if (atomic.load<u32>(waiters + (i << 2)) == bell) return true;
   }
-  for (let i: u32 = 0; i < 4; i++) {
+  for (let i: u32 = 0; i < <u32>WAITERS; i++) {
     if (atomic.cmpxchg<u32>(waiters + (i << 2), 0, bell) == 0) return true;
   }
   return false;

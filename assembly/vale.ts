@@ -9,6 +9,8 @@
 
 import {
   NETMAP_MAX_FRAGS,
+  NM_BDG_BROADCAST,
+  NM_BDG_MAXPORTS,
   NM_BDG_MAXRINGS,
   NS_BUF_CHANGED,
   NS_INDIRECT,
@@ -63,7 +65,6 @@ import {
   SYNC_BUSY,
   SYNC_REINIT,
   SYNC_REMAP,
-  SYNC_UNMAPPED,
 } from '../src/abi/state';
 import { claim, publish, showFinished } from './claim';
 import { copyFrame } from './copy';
@@ -87,7 +88,7 @@ import {
 
 /** bridge_batch at most: more slots than this are flushed in several rounds. */
 const MAX_BATCH: i32 = 1024;
-const FLOOD: u32 = 254 * NM_BDG_MAXRINGS;
+const FLOOD: u32 = NM_BDG_BROADCAST * NM_BDG_MAXRINGS;
 /** Answers of classify() from here on are drop reasons. */
 const DROP: u32 = 0x8000;
 const END: u32 = 0xffff;
@@ -384,9 +385,9 @@ function flush(): void {
   if (load<u16>(flood, Q_SLOTS) != 0) {
     const list = state + SW_LISTS + atomic.load<u32>(state, SW_LIST) * SW_LIST_SIZE;
     const members = <u32>load<u16>(list);
-    for (let i: u32 = 0; i < members && i < 254; i++) {
+    for (let i: u32 = 0; i < members && i < <u32>NM_BDG_MAXPORTS; i++) {
       const to = <u32>load<u16>(list + 2 + (i << 1));
-      if (to == port || to > 253 || !(load<u32>(portEntry(state, to), PT_RX_OPEN) & 1)) continue;
+      if (to == port || to >= <u32>NM_BDG_MAXPORTS || !(load<u32>(portEntry(state, to), PT_RX_OPEN) & 1)) continue;
       deliver(to, 0, queueAt(to * NM_BDG_MAXRINGS), flood);
     }
     store<u64>(flood, 0);
@@ -413,19 +414,17 @@ function deliver(to: u32, ringIndex: u32, own: u32, flood: u32): void {
   const kring = state + load<u32>(portEntry(state, to), PT_RX_KRINGS) + ringIndex * KR_SIZE;
   const region = regionOf(kring);
   if (region == 0) {
-    answer |= SYNC_UNMAPPED;
     drop(DROP_UNMAPPED, packets);
     return;
   }
   const n = load<u32>(kring, KR_NUM_SLOTS);
-  fitting = packets;
   const block = claim(state, source, kring, n, need, a, b);
   const granted = <u32>block & 0xffff;
   if (granted == 0) {
     drop(DROP_FULL, packets);
     return;
   }
-  if (fitting < packets) drop(DROP_FULL, packets - fitting);
+  if (granted < need) drop(DROP_FULL, packets - fitting);
   let j = <u32>(block >> 16) & 0xffff;
   let left = granted;
   while (left != 0) {
@@ -438,7 +437,7 @@ function deliver(to: u32, ringIndex: u32, own: u32, flood: u32): void {
     j = copyRun(kring, region, n, j, entryAt(load<u16>(run, R_FIRST)), some);
     left -= some;
   }
-  publish(source, kring, block);
+  publish(state, source, kring, block);
   answer |= takeBells(kring);
 }
 
@@ -472,7 +471,7 @@ function copyRun(kring: u32, region: u32, n: u32, j: u32, firstEntry: u32, slots
   return (slot - ring) / SLOT_SIZE;
 }
 
-/** Packets that the last claim() has room for. */
+/** Packets in what wholePackets() has found room for last. */
 let fitting: u32 = 0;
 
 /** How many slots of the two queues, given by their first runs, make whole packets within `space`. */

@@ -1,6 +1,7 @@
 // The frames that pkt-gen makes: Ethernet, IPv4, UDP, and a text (spec apps §1.5).
 
 import { NetmapError } from '../../src/client/index.ts';
+import type { PktGenOptions } from './options.ts';
 
 const ETHERNET = 14;
 const IPV4 = 20;
@@ -45,6 +46,19 @@ export function buildFrame({ length, smac, dmac, src, dst, sport, dport }: Frame
   view.setUint16(24, checksum([bytes.subarray(ETHERNET, ETHERNET + IPV4)]));
   if (length >= PAYLOAD) view.setUint16(40, udpChecksum(frame));
   return frame;
+}
+
+/** The frame that the options ask for: the first of their ranges. */
+export function templateFrame({ size, smac, dmac, src, dst }: PktGenOptions): Uint8Array {
+  return buildFrame({
+    length: size,
+    smac,
+    dmac,
+    src: src.address.low,
+    dst: dst.address.low,
+    sport: src.port.low,
+    dport: dst.port.low,
+  });
 }
 
 /** UDP checksum of a frame, over pseudo header, header and payload, its own field counted as 0. */

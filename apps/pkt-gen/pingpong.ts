@@ -1,7 +1,7 @@
 // pkt-gen -f ping and -f pong: round trips, a frame (or a small burst) at a time.
 
 import { bounce, FrameTemplate, poll, SEQUENCE_OFS } from '../../src/client/index.ts';
-import { buildFrame } from './frame.ts';
+import { templateFrame } from './frame.ts';
 import type { Job } from './job.ts';
 import { Pacer, scheduleFor } from './pace.ts';
 import { D, RttStatistics } from './report.ts';
@@ -14,19 +14,7 @@ const REPORT_MS = 1000;
 export function ping(job: Job): void {
   const { port, options, board, row, target } = job;
   const tx = port.txRings[0]!;
-  const { src, dst } = options;
-  const template = new FrameTemplate(
-    port,
-    buildFrame({
-      length: options.size,
-      smac: options.smac,
-      dmac: options.dmac,
-      src: src.address.low,
-      dst: dst.address.low,
-      sport: src.port.low,
-      dport: dst.port.low,
-    }),
-  );
+  const template = new FrameTemplate(port, templateFrame(options));
   const pacer = new Pacer(scheduleFor(options.rate, options.burst));
   const statistics = new RttStatistics();
   let reported = performance.now();

@@ -11,7 +11,7 @@ import {
   type Ring,
 } from '../../src/client/index.ts';
 import { readPcap } from '../pcap/pcap-file.ts';
-import { buildFrame } from './frame.ts';
+import { templateFrame } from './frame.ts';
 import type { Job } from './job.ts';
 import type { PktGenOptions } from './options.ts';
 import { Pacer, scheduleFor } from './pace.ts';
@@ -105,24 +105,11 @@ function chooseFill(port: Port, options: PktGenOptions): Fill {
   return templateFill(port, options);
 }
 
-function templateOf(options: PktGenOptions): Uint8Array {
-  const { src, dst } = options;
-  return buildFrame({
-    length: options.size,
-    smac: options.smac,
-    dmac: options.dmac,
-    src: src.address.low,
-    dst: dst.address.low,
-    sport: src.port.low,
-    dport: dst.port.low,
-  });
-}
-
 function templateFill(port: Port, options: PktGenOptions): Fill {
   const { src, dst } = options;
   const ranges = { src: src.address, sport: src.port, dst: dst.address, dport: dst.port };
   const stepping = !isSingle(src) || !isSingle(dst);
-  const template = new FrameTemplate(port, templateOf(options), ranges);
+  const template = new FrameTemplate(port, templateFrame(options), ranges);
   return (ring, head, slots, most) => {
     const packets = Math.min(slots, most);
     const length = sizeOf(options);
@@ -149,7 +136,7 @@ function rubbishFill(port: Port, options: PktGenOptions): Fill {
 function longFill(port: Port, options: PktGenOptions): Fill {
   const table = new FrameTable(
     port,
-    Array.from({ length: TABLE_COPIES }, () => templateOf(options)),
+    Array.from({ length: TABLE_COPIES }, () => templateFrame(options)),
   );
   return tableFill(table, () => options.size);
 }
@@ -184,7 +171,7 @@ function tableFill(table: FrameTable, lengthOf: (index: number) => number, flags
 }
 
 function numberedFill(port: Port, options: PktGenOptions): Fill {
-  const template = new FrameTemplate(port, templateOf(options));
+  const template = new FrameTemplate(port, templateFrame(options));
   let number = 0;
   return (ring, head, slots, most) => {
     const packets = Math.min(slots, most);

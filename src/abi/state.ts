@@ -40,7 +40,6 @@ export const KR_PEER = 36; //         pipe: the ring at the other end, offset in
 export const KR_READY_OFS = 40; //    VALE rx: u32 per slot, see "finished blocks"
 export const KR_OWNERS_OFS = 44; //   VALE rx: u64 per slot, see "who claimed"
 export const KR_ID = 48; //           VALE tx: names the claimant, 1..65535, unique on the switch
-export const KR_OPEN = 52; //         how many registrations have bound this ring
 
 export const KR_BUSY = 128; //        u32  0, or token of the client that runs a sync on this ring
 export const KR_BUSY_EPOCH = 132; //  u32  the switch's epoch which that sync works by
@@ -181,7 +180,6 @@ export const SYNC_RING_BELLS = 1; // bells to ring are in the scratch area
 export const SYNC_REMAP = 2; //      nothing done: the switch has changed, map and call again
 export const SYNC_BUSY = 4; //       nothing done: another sync of this ring is running
 export const SYNC_REINIT = 8; //     the application broke the ring, it was reset
-export const SYNC_UNMAPPED = 16; //  a destination's memory is not mapped
 
 // Scratch area of a thread
 export const SC_BELL_COUNT = 0; //   u32

@@ -94,11 +94,6 @@ export class FrameTemplate {
       first,
     );
   }
-
-  /** Steps the ranges once without sending. */
-  step(): void {
-    this.#runtime.dataPlane.stepRange(this.#address, this.#range);
-  }
 }
 
 /** Sets the length of slots and leaves their buffers as they are. */

@@ -1,4 +1,6 @@
+import { NM_BDG_MAXPORTS } from '../abi/netmap.ts';
 import * as st from '../abi/state.ts';
+import { noSyncOlderThan } from '../dataplane/epoch.ts';
 import type { Arena } from '../mem/arena.ts';
 import { os } from '../os/index.ts';
 
@@ -11,7 +13,7 @@ export function mapPeers(arena: Arena, state: number, stateSlot: number): void {
   const { view, words } = arena;
   const epoch = Atomics.load(words, (state + st.SW_EPOCH) >> 2);
   const present = new Set<number>();
-  for (let port = 0; port < 254; port++) {
+  for (let port = 0; port < NM_BDG_MAXPORTS; port++) {
     const entry = state + st.SW_PORTS + port * st.PT_SIZE;
     const field = (ofs: number) => view.getUint32(entry + ofs, true);
     if (field(st.PT_GEN) === 0 || field(st.PT_RX_OPEN) === 0) continue;
@@ -43,21 +45,4 @@ function openFrom(holders: readonly { pid: number; fd: number }[], ino: number, 
     }
   }
   throw failure;
-}
-
-/** True if no sync on the switch, in whatever process, works by a port table older than `epoch`. */
-function noSyncOlderThan(arena: Arena, state: number, epoch: number): boolean {
-  const { view, words } = arena;
-  for (let port = 0; port < 254; port++) {
-    const entry = state + st.SW_PORTS + port * st.PT_SIZE;
-    if (view.getUint32(entry + st.PT_GEN, true) === 0) continue;
-    const first = state + view.getUint32(entry + st.PT_TX_KRINGS, true);
-    const rings = view.getUint32(entry + st.PT_TX_RINGS, true);
-    for (let i = 0; i < rings; i++) {
-      const kring = first + i * st.KR_SIZE;
-      if (Atomics.load(words, (kring + st.KR_BUSY) >> 2) === 0) continue;
-      if (Atomics.load(words, (kring + st.KR_BUSY_EPOCH) >> 2) - epoch < 0) return false;
-    }
-  }
-  return true;
 }

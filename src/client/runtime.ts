@@ -3,7 +3,7 @@
 
 import { Bells } from '../dataplane/bells.ts';
 import { type DataPlane, instantiate } from '../dataplane/dataplane.ts';
-import { Arena, type Mapping } from '../mem/arena.ts';
+import { Arena } from '../mem/arena.ts';
 import { os } from '../os/index.ts';
 import { runtimeDirectory } from '../protocol/directory.ts';
 import { Connection } from './connection.ts';
@@ -59,9 +59,4 @@ export function lentRuntime(memory: WebAssembly.Memory, system: number, token: n
 function make(arena: Arena, system: number, token: number, connection: Connection | undefined): Runtime {
   const dataPlane = instantiate(arena);
   return { arena, dataPlane, bells: new Bells(arena, system), token, system, connection };
-}
-
-/** Private memory of the process that the data plane can reach: templates, tables, totals. */
-export function allocate(runtime: Runtime, size: number): Mapping {
-  return runtime.arena.allocate(size);
 }

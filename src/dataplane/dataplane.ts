@@ -50,7 +50,6 @@ export interface DataPlane {
     length: number,
     first: number,
   ): void;
-  stepRange(template: number, range: number): void;
   drain(ring: number, head: number, count: number, totals: number): void;
   drainSequence(ring: number, head: number, count: number, bufs: number, totals: number): void;
   readPayload(ring: number, head: number, count: number, bufs: number): bigint;

@@ -153,16 +153,6 @@ export class Arena {
     });
   }
 
-  /** Own mappings as [start, end) addresses, for those who want to show what is mapped. */
-  get mappedBytes(): number {
-    return this.#locked(() => {
-      let sum = 0;
-      for (let i = 0; i < this.words[MAP_COUNT]!; i++)
-        sum += this.words[MAP_FIRST + i * MAP_WORDS + M_SIZE]! >>> 0;
-      return sum;
-    });
-  }
-
   populate(address: number, size: number): void {
     os.populate(this.#base + address, size);
   }

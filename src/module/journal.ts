@@ -4,7 +4,6 @@
 import * as v from 'valibot';
 import * as st from '../abi/state.ts';
 import type { Arena } from '../mem/arena.ts';
-import type { Ring } from './rings.ts';
 
 const n = v.pipe(v.number(), v.integer(), v.minValue(0));
 const object = v.object({ pid: n, fd: n, ino: n, size: n });
@@ -49,7 +48,6 @@ const recordSchema = v.object({
   ),
 });
 export type RegistryRecord = v.InferOutput<typeof recordSchema>;
-export type AdapterRecord = { name: string; region: number; state: number; tx: Ring[]; rx: Ring[] };
 
 /** Writes the copy that is older. */
 export function writeRecord(arena: Arena, system: number, record: RegistryRecord): void {

@@ -48,10 +48,6 @@ export class Memory {
     );
   }
 
-  regionAt(slot: number): Region {
-    return this.#regions.get(slot)!;
-  }
-
   /** @throws NetmapError ENOMEM: more than the machine has left. */
   createRegion(geometry: Geometry, forWhat: string): Region {
     const available = os.availableMemory();

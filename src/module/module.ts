@@ -43,10 +43,9 @@ export class Module {
     this.#system = { pid: process.pid, fd: object.fd, ino: object.ino, size: object.size };
     this.#systemAddress = this.#arena.mapOwn(object.fd, object.ino, object.size).address;
     const bells = new Bells(this.#arena, this.#systemAddress);
-    this.registry = new Registry(new Memory(this.#arena), instantiate(this.#arena), () =>
+    this.registry = new Registry(new Memory(this.#arena), this.#systemAddress, instantiate(this.#arena), () =>
       bells.ringCollected(),
     );
-    this.registry.systemAddress = this.#systemAddress;
     const record = old && readRecord(this.#arena, this.#systemAddress);
     if (record) this.#adopt(record);
     const { view } = this.#arena;

@@ -22,14 +22,17 @@ export class Registry {
   readonly memory: Memory;
   readonly ports: Ports;
   readonly registrations = new Map<number, Registration>();
+  readonly #system: number;
   readonly #dataPlane: DataPlane;
   /** Rings the bells that a repair collected in the scratch area. */
   readonly #ringBells: () => void;
   nextRegistration = 1;
 
-  constructor(memory: Memory, dataPlane: DataPlane, ringBells: () => void) {
+  /** @param system  where system memory is mapped */
+  constructor(memory: Memory, system: number, dataPlane: DataPlane, ringBells: () => void) {
     this.memory = memory;
     this.ports = new Ports(memory);
+    this.#system = system;
     this.#dataPlane = dataPlane;
     this.#ringBells = ringBells;
   }
@@ -113,13 +116,6 @@ export class Registry {
 
   /** Tells senders which rx rings of a VALE port are bound. */
   showOpen(adapter: Adapter): void {
-    for (const ring of [...adapter.tx, ...adapter.rx]) {
-      this.memory.arena.view.setUint32(
-        adapter.state.mapping.address + ring.kringOfs + st.KR_OPEN,
-        ring.users,
-        true,
-      );
-    }
     if (adapter.kind !== 'vale') return;
     let open = 0;
     for (const ring of adapter.rx) if (ring.users > 0) open |= 1 << ring.index;
@@ -146,13 +142,10 @@ export class Registry {
   #freeBells(token: number): void {
     const { words } = this.memory.arena;
     for (let bell = 1; bell < st.SYS_BELL_COUNT; bell++) {
-      const at = (this.systemAddress + st.SYS_BELLS + bell * st.BELL_SIZE + st.BELL_TOKEN) >> 2;
+      const at = (this.#system + st.SYS_BELLS + bell * st.BELL_SIZE + st.BELL_TOKEN) >> 2;
       Atomics.compareExchange(words, at, token, 0);
     }
   }
-
-  /** Where the system memory is in the module's arena; set once it is known. */
-  systemAddress = 0;
 
   #info(adapter: Adapter): PortInfo {
     return { memSize: adapter.region.geometry.size, memId: adapter.region.memId, ...sizesOf(adapter) };

@@ -117,8 +117,7 @@ function noRoom(region: Region, what: string): NetmapError {
 function writeRing(view: DataView, at: number, ring: Ring, region: Region, buffers: readonly number[]): void {
   const { bufs } = region.geometry;
   new Uint8Array(view.buffer, at, ringSize(ring.slots)).fill(0);
-  const ringOfs = at - (at - ring.ringOfs);
-  view.setBigInt64(at + abi.RING_BUF_OFS, BigInt(bufs.ofs - ringOfs), true);
+  view.setBigInt64(at + abi.RING_BUF_OFS, BigInt(bufs.ofs - ring.ringOfs), true);
   view.setUint32(at + abi.RING_NUM_SLOTS, ring.slots, true);
   view.setUint32(at + abi.RING_BUF_SIZE, bufs.size, true);
   view.setUint16(at + abi.RING_RINGID, ring.index, true);

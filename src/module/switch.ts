@@ -5,6 +5,7 @@
 import { NetmapError } from '../abi/errors.ts';
 import { NM_BDG_MAXPORTS } from '../abi/netmap.ts';
 import * as st from '../abi/state.ts';
+import { noSyncOlderThan } from '../dataplane/epoch.ts';
 import type { Memory, Region, State } from './memory.ts';
 
 /** Creation is refused with this many ports, as netmap does (spec ports §1.1). */
@@ -205,21 +206,9 @@ export class Switch {
 
   /** Frees what no sync can be using any more. */
   #recycle(): void {
-    this.#limbo = this.#limbo.filter((limbo) => !this.#quiescentSince(limbo.epoch));
-  }
-
-  #quiescentSince(epoch: number): boolean {
-    const { words } = this.#memory.arena;
-    for (const port of this.#ports.values()) {
-      const entry = this.#entry(port.index);
-      const rings = this.#view.getUint32(entry + st.PT_TX_RINGS, true);
-      for (let i = 0; i < rings; i++) {
-        const kring = this.state.mapping.address + port.krings.ofs + i * st.KR_SIZE;
-        const busy = Atomics.load(words, (kring + st.KR_BUSY) >> 2) !== 0;
-        if (busy && Atomics.load(words, (kring + st.KR_BUSY_EPOCH) >> 2) - epoch < 0) return false;
-      }
-    }
-    return true;
+    this.#limbo = this.#limbo.filter(
+      (limbo) => !noSyncOlderThan(this.#memory.arena, this.state.mapping.address, limbo.epoch),
+    );
   }
 
   #entry(index: number): number {
