@@ -1,7 +1,5 @@
 // make bench: every case beside the C program, alternating in the same minutes.  Prints a table and writes
 // bench/results/latest.json.
-//
-//   node build/js/bench/main.js [-m MS] [-r ROUNDS] [-s SIZES] [-b BURSTS] [-k PATTERN] [-o FILE]
 
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
@@ -12,10 +10,21 @@ import { parseArgs } from 'node:util';
 import { unload } from '../src/client/index.ts';
 import { allCases, type Case, nameOf } from './cases.ts';
 import { OneThread } from './one-thread.ts';
+import { measurePktGen, PROGRAM_CASES } from './programs.ts';
 import { Reference } from './reference.ts';
 import { measureTwoProcesses } from './two-processes.ts';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+
+const USAGE = `usage: node build/js/bench/main.js [-h] [-m MS] [-r ROUNDS] [-s SIZES] [-b BURSTS] [-k PATTERN] [-o FILE]
+Measures every case beside the C program of bench/reference, alternating.
+  -m MS       length of one measurement in one thread; four times that across processes (50)
+  -r ROUNDS   measurements of a case, whose median counts (5)
+  -s SIZES    only these frame sizes, separated by commas
+  -b BURSTS   only these bursts
+  -k PATTERN  only cases whose name contains this
+  -o FILE     where the results go (bench/results/latest.json)
+`;
 
 interface Result {
   case: string;
@@ -33,6 +42,7 @@ interface Result {
 
 const { values: options } = parseArgs({
   options: {
+    h: { type: 'boolean', short: 'h', default: false },
     m: { type: 'string', short: 'm', default: '50' },
     r: { type: 'string', short: 'r', default: '5' },
     s: { type: 'string', short: 's' },
@@ -88,6 +98,31 @@ async function measure(work: Case, reference: Reference | undefined): Promise<Re
   };
 }
 
+/** pkt-gen as a whole, alternating with the benchmark's own loop for the same case. */
+async function measureProgram(work: Case): Promise<Result & { ratioToBenchmark: number }> {
+  const ours: number[] = [];
+  const ratios: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    const benchmark = await measureTwoProcesses(work, ms * 4);
+    const ns = await measurePktGen(work, ms * 4);
+    ours.push(ns);
+    ratios.push(benchmark / ns);
+  }
+  const ns = median(ours);
+  return {
+    case: `pkt-gen ${work.kind}`,
+    size: work.size,
+    burst: work.burst,
+    processes: work.processes,
+    nsPerPacket: rounded(ns),
+    mpps: rounded(1e3 / ns),
+    cNsPerPacket: null,
+    ratioToC: null,
+    timesCalibration: null,
+    ratioToBenchmark: rounded(median(ratios)),
+  };
+}
+
 function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[sorted.length >> 1]!;
@@ -117,6 +152,10 @@ function commit(): string {
   }
 }
 
+if (options.h) {
+  process.stdout.write(USAGE);
+  process.exit();
+}
 const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'netmap-bench-'));
 process.env['NETMAP_DIR'] = directory;
 try {
@@ -131,6 +170,11 @@ try {
     const result = await measure(work, reference);
     results.push(result);
     console.log(row(result));
+  }
+  for (const work of PROGRAM_CASES.filter(wanted)) {
+    const result = await measureProgram(work);
+    results.push(result);
+    console.log(`${row(result)}   ${result.ratioToBenchmark.toFixed(2)} of the benchmark's rate`);
   }
   fs.mkdirSync(path.dirname(options.o), { recursive: true });
   const meta = { machine, node: process.version, commit: commit() };
