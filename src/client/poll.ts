@@ -231,9 +231,11 @@ class Sleeper {
     this.bell = runtime.bells.create(runtime.token);
     this.#socket = new net.Socket({ fd: this.bell.fd, readable: true, writable: false });
     this.#socket.unref();
-    this.#socket.on('data', () => {
-      for (const wake of this.#awake) wake();
-    });
+    this.#socket.on('data', () => this.wake());
+  }
+
+  wake(): void {
+    for (const wake of this.#awake) wake();
   }
 
   sleep(timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
@@ -266,6 +268,11 @@ async function sleepUntilAny(
 }
 
 const sleepersByRuntime = new WeakMap<Runtime, Sleeper>();
+
+/** Lets all that await ports of a runtime in this thread look again: one of them was closed. */
+export function wakeSleepers(runtime: Runtime): void {
+  sleepersByRuntime.get(runtime)?.wake();
+}
 
 function sleeperOf(runtime: Runtime): Sleeper {
   let sleeper = sleepersByRuntime.get(runtime);

@@ -7,7 +7,7 @@ import type { Mapping } from '../mem/arena.ts';
 import { os } from '../os/index.ts';
 import type { RegisterReply } from '../protocol/messages.ts';
 import { mapPeers } from './peers.ts';
-import { type PollOptions, pollAsync } from './poll.ts';
+import { type PollOptions, pollAsync, wakeSleepers } from './poll.ts';
 import { Ring } from './ring.ts';
 import { lentRuntime, type Runtime } from './runtime.ts';
 
@@ -241,6 +241,7 @@ export class Port implements Disposable {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    wakeSleepers(this.#runtime);
     const { connection, arena } = this.#runtime;
     if (!connection) return; // Lent: its owner closes it.
     arena.unmapOwn(this.#region);
