@@ -32,7 +32,7 @@ import {
   KR_TAIL,
 } from '../src/abi/state';
 import { dist, regionOf, ringOf, takeBells } from './ring';
-import { wholePackets } from './vale';
+import { wholePackets } from './runs';
 
 // The claim word, and what claim() answers with the lap in the same place: count | from << 16 | lap << 32.
 
@@ -42,8 +42,9 @@ function readyWord(lap: u32, count: u32): u32 {
 }
 
 /**
- * Claims up to `need` slots of a ring for whole packets of the two chains.  Answers count | from << 16 |
- * lap << 32, with count 0 if nothing fits.  The block must be published.
+ * Claims up to `need` slots of a ring for whole packets of the two queues, given by their first runs; all or
+ * nothing if both are END.  Answers count | from << 16 | lap << 32, with count 0 if nothing fits.  The block must
+ * be published.
  */
 export function claim(state: u32, source: u32, kring: u32, n: u32, need: u32, own: u32, flood: u32): u64 {
   const id = load<u32>(source, KR_ID);

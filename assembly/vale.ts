@@ -9,7 +9,6 @@
 
 import {
   NETMAP_MAX_FRAGS,
-  NM_BDG_BROADCAST,
   NM_BDG_MAXPORTS,
   NM_BDG_MAXRINGS,
   NS_BUF_CHANGED,
@@ -25,6 +24,7 @@ import {
   ARENA_EPOCHS,
   DROP_BAD_SLOT,
   DROP_CLOSED,
+  DROP_DETACHED,
   DROP_DISABLED,
   DROP_FRAGS,
   DROP_FULL,
@@ -38,6 +38,7 @@ import {
   KR_BUF_SIZE,
   KR_BUSY_EPOCH,
   KR_BYTES,
+  KR_DETACHED,
   KR_DROPS,
   KR_HWCUR,
   KR_HWTAIL,
@@ -50,13 +51,11 @@ import {
   KR_RING_ID,
   KR_SIZE,
   KR_TAIL,
+  PT_HEADER,
   PT_RX_KRINGS,
   PT_RX_OPEN,
   PT_RX_RINGS,
   SC_ACTIVE,
-  SC_ENTRIES,
-  SC_RUNS,
-  SC_QUEUES,
   SW_BATCH,
   SW_EPOCH,
   SW_LIST,
@@ -68,6 +67,7 @@ import {
 } from '../src/abi/state';
 import { claim, publish, showFinished } from './claim';
 import { copyFrame } from './copy';
+import { deliverConverted } from './offload';
 import { isLearned, learnMac, lookupMac, MAC_MASK, portEntry } from './mac-table';
 import {
   badIndex,
@@ -85,51 +85,35 @@ import {
   takeBells,
   txPrologue,
 } from './ring';
+import {
+  END,
+  FLOOD,
+  Q_HEAD,
+  Q_PACKETS,
+  Q_SLOTS,
+  active,
+  endRun,
+  entryAt,
+  firstEntry,
+  fitting,
+  forgetRuns,
+  nextRun,
+  noteFragments,
+  queueAt,
+  runAt,
+  slotsOf,
+} from './runs';
 
 /** bridge_batch at most: more slots than this are flushed in several rounds. */
 const MAX_BATCH: i32 = 1024;
-const FLOOD: u32 = NM_BDG_BROADCAST * NM_BDG_MAXRINGS;
 /** Answers of classify() from here on are drop reasons. */
 const DROP: u32 = 0x8000;
-const END: u32 = 0xffff;
-
-// An entry is one slot to deliver: address of its bytes in the sender's memory | length << 32 | flags << 48,
-// the flags as the receiver will see them.
-//
-// A run is a stretch of entries in a row that go to the same ring: most traffic makes few.  A queue is the
-// runs of this batch that go to one ring.  Runs never overlap, so two queues are merged in order run by run.
-const RUN_SIZE = 8;
-const R_FIRST = 0; //   u16 entry
-const R_SLOTS = 2; //   u16
-const R_NEXT = 4; //    u16 run, or END
-
-const Q_HEAD = 0; //    u16 run
-const Q_TAIL = 2; //    u16 run
-const Q_SLOTS = 4; //   u16
-const Q_PACKETS = 6; // u16
-
-@inline
-function runAt(run: u32): u32 {
-  return scratch + SC_RUNS + run * RUN_SIZE;
-}
-
-@inline
-function entryAt(entry: u32): u32 {
-  return scratch + SC_ENTRIES + (entry << 3);
-}
-
-@inline
-function queueAt(index: u32): u32 {
-  return scratch + SC_QUEUES + (index << 3);
-}
 
 /** What the sync in progress knows; one sync at a time runs in an instance. */
 let state: u32 = 0;
 let source: u32 = 0; //      sending kring
 let port: u32 = 0; //        its port
-let active: u32 = 0; //      unicast queues in use
-let runs: u32 = 0; //        runs in use
-let fragmented: bool = false;
+let header: u32 = 0; //      virtio-net header in front of its frames
 let answer: u32 = 0;
 
 /** Sends every slot up to head: all are consumed, whatever becomes of the packets. */
@@ -156,14 +140,20 @@ export function valeTxSync(stateBase: u32, kring: u32, token: u32, stateSlot: u3
     source = kring;
     port = load<u32>(kring, KR_PORT);
     const batch = load<i32>(stateBase, SW_BATCH);
-    if (batch > 0) forward(ring, head, batch < MAX_BATCH ? batch : MAX_BATCH);
-    else drop(DROP_DISABLED, dist(load<u32>(kring, KR_HWCUR), head, load<u32>(kring, KR_NUM_SLOTS)));
+    header = load<u32>(portEntry(stateBase, port), PT_HEADER);
+    const detached = load<u32>(kring, KR_DETACHED) != 0;
+    if (batch > 0 && !detached) forward(ring, head, batch < MAX_BATCH ? batch : MAX_BATCH);
+    else discard(head, detached ? DROP_DETACHED : DROP_DISABLED);
     store<u32>(kring, head, KR_HWCUR);
   }
   store<u32>(kring, head == 0 ? load<u32>(kring, KR_NUM_SLOTS) - 1 : head - 1, KR_HWTAIL);
   finish(kring, ring);
   leave(kring);
   return answer;
+}
+
+function discard(head: u32, reason: u32): void {
+  drop(reason, dist(load<u32>(source, KR_HWCUR), head, load<u32>(source, KR_NUM_SLOTS)));
 }
 
 @inline
@@ -180,7 +170,9 @@ function forward(ring: u32, head: u32, batch: u32): void {
   const bufSize = load<u32>(source, KR_BUF_SIZE);
   const bufCount = load<u32>(source, KR_BUF_COUNT);
   const ringId = load<u32>(source, KR_RING_ID);
-  const entryBase = scratch + SC_ENTRIES;
+  const entryBase = entryAt(0);
+  // Behind a virtio-net header nothing is where the short loop looks for it.
+  const special: u32 = header ? NS_MOREFRAG : 0;
   let lastSrc = load<u64>(source, KR_LAST_SRC);
   if (lastSrc != NO_MAC && !isLearned(state, lastSrc, port)) lastSrc = NO_MAC;
   let lastDst: u64 = 0;
@@ -214,7 +206,7 @@ function forward(ring: u32, head: u32, batch: u32): void {
       const word = load<u64>(slot); // The only read of this slot.
       const len = <u32>(word >> 32) & 0xffff;
       const flags = <u32>(word >> 48);
-      if (flags & (NS_BUF_CHANGED | NS_INDIRECT | NS_MOREFRAG | NS_NO_LEARN)) {
+      if ((flags | special) & (NS_BUF_CHANGED | NS_INDIRECT | NS_MOREFRAG | NS_NO_LEARN)) {
         chain = true;
         break;
       }
@@ -259,17 +251,17 @@ function forward(ring: u32, head: u32, batch: u32): void {
     bytes += collected >> 32;
     packets++;
     if (frags == 0) continue; // Dropped, and counted there.
-    const word = load<u64>(entry);
-    if ((<u32>(word >> 32) & 0xffff) < 14) {
+    const frame = ethernetOf(entry, frags);
+    if (frame == 0) {
       drop(DROP_SHORT, 1);
       continue;
     }
-    const src = load<u64>(<u32>word, 6) & MAC_MASK;
+    const src = load<u64>(frame, 6) & MAC_MASK;
     if (src != lastSrc && !(src & 1) && !noLearn) {
       learnMac(state, src, port);
       lastSrc = src;
     }
-    const to = classify(load<u64>(<u32>word) & MAC_MASK, ringId);
+    const to = classify(load<u64>(frame) & MAC_MASK, ringId);
     if (to >= DROP) {
       drop(to - DROP, 1);
       continue;
@@ -331,7 +323,7 @@ function collectChain(slots: u32, start: u32, head: u32, n: u32, bufs: u32, entr
     drop(reason, 1);
     frags = 0;
   }
-  fragmented = fragmented || frags > 1;
+  if (frags > 1) noteFragments();
   for (let i: u32 = 0; i < frags; i++) {
     const flags = (frags << NS_PORT_SHIFT) | (i + 1 < frags ? NS_MOREFRAG : 0);
     store<u16>(entry + (i << 3), <u16>flags, 6);
@@ -341,28 +333,14 @@ function collectChain(slots: u32, start: u32, head: u32, n: u32, bufs: u32, entr
 
 const DROP_REASON_NONE: u32 = 0xff;
 
-/** Appends the entries between two addresses, `more` of which are not a packet's first, to a queue. */
-function endRun(queue: u32, firstEntry: u32, endEntry: u32, more: u32): void {
-  const slots = (endEntry - firstEntry) >> 3;
-  if (slots == 0) return;
-  const run = runAt(runs);
-  store<u16>(run, <u16>((firstEntry - entryAt(0)) >> 3), R_FIRST);
-  store<u16>(run, <u16>slots, R_SLOTS);
-  store<u16>(run, <u16>END, R_NEXT);
-  const q = queueAt(queue);
-  if (load<u16>(q, Q_SLOTS) == 0) {
-    store<u16>(q, <u16>runs, Q_HEAD);
-    if (queue != FLOOD) {
-      store<u32>(scratch + SC_ACTIVE + (active << 2), queue);
-      active++;
-    }
-  } else {
-    store<u16>(runAt(load<u16>(q, Q_TAIL)), <u16>runs, R_NEXT);
-  }
-  store<u16>(q, <u16>runs, Q_TAIL);
-  store<u16>(q, <u16>(<u32>load<u16>(q, Q_SLOTS) + slots), Q_SLOTS);
-  store<u16>(q, <u16>(<u32>load<u16>(q, Q_PACKETS) + slots - more), Q_PACKETS);
-  runs++;
+/** Where the Ethernet header of a collected packet is, behind its virtio-net header; 0 if it is not whole. */
+function ethernetOf(entry: u32, frags: u32): u32 {
+  const word = load<u64>(entry);
+  const len = <u32>(word >> 32) & 0xffff;
+  if (len >= header + 14) return <u32>word + header;
+  if (len != header || frags == 1) return 0;
+  const second = load<u64>(entry, 8); // The first slot is the header alone.
+  return (<u32>(second >> 32) & 0xffff) < 14 ? 0 : <u32>second;
 }
 
 /** Where a frame to `dst` goes: a queue, FLOOD, or DROP + reason. */
@@ -397,9 +375,7 @@ function flush(): void {
     const q = queueAt(queue);
     if (load<u16>(q, Q_SLOTS) != 0) deliver(queue / NM_BDG_MAXRINGS, queue % NM_BDG_MAXRINGS, q, 0);
   }
-  active = 0;
-  runs = 0;
-  fragmented = false;
+  forgetRuns();
 }
 
 /** Brings the packets of a queue, merged in order with the flooded ones, to one ring; empties the queue. */
@@ -417,6 +393,11 @@ function deliver(to: u32, ringIndex: u32, own: u32, flood: u32): void {
     drop(DROP_UNMAPPED, packets);
     return;
   }
+  if (load<u32>(portEntry(state, to), PT_HEADER) != header) {
+    deliverConverted(state, source, header, portEntry(state, to), kring, a, b);
+    answer |= takeBells(kring);
+    return;
+  }
   const n = load<u32>(kring, KR_NUM_SLOTS);
   const block = claim(state, source, kring, n, need, a, b);
   const granted = <u32>block & 0xffff;
@@ -430,11 +411,10 @@ function deliver(to: u32, ringIndex: u32, own: u32, flood: u32): void {
   while (left != 0) {
     // Runs are numbered in the order of their packets; END is beyond all of them.
     const run = runAt(a < b ? a : b);
-    if (a < b) a = load<u16>(run, R_NEXT);
-    else b = load<u16>(run, R_NEXT);
-    const inRun = <u32>load<u16>(run, R_SLOTS);
-    const some = inRun < left ? inRun : left;
-    j = copyRun(kring, region, n, j, entryAt(load<u16>(run, R_FIRST)), some);
+    if (a < b) a = nextRun(run);
+    else b = nextRun(run);
+    const some = min(slotsOf(run), left);
+    j = copyRun(kring, region, n, j, firstEntry(run), some);
     left -= some;
   }
   publish(state, source, kring, block);
@@ -445,15 +425,15 @@ function deliver(to: u32, ringIndex: u32, own: u32, flood: u32): void {
  * Copies `slots` entries to the slots from `j` on; answers the slot after them.  The receiver may have put
  * anything into its slots, so their buffer indices are checked.
  */
-function copyRun(kring: u32, region: u32, n: u32, j: u32, firstEntry: u32, slots: u32): u32 {
+function copyRun(kring: u32, region: u32, n: u32, j: u32, from: u32, slots: u32): u32 {
   const ring = ringOf(kring, region) + RING_SLOTS;
   const bufs = region + load<u32>(kring, KR_BUF_OFS);
   const bufSize = load<u32>(kring, KR_BUF_SIZE);
   const bufCount = load<u32>(kring, KR_BUF_COUNT);
   const end = ring + n * SLOT_SIZE;
-  const stop = firstEntry + (slots << 3);
+  const stop = from + (slots << 3);
   let slot = ring + j * SLOT_SIZE;
-  for (let at = firstEntry; at != stop; at += 8) {
+  for (let at = from; at != stop; at += 8) {
     const entry = load<u64>(at);
     const index = load<u32>(slot);
     const word = <u32>(entry >> 32);
@@ -469,36 +449,6 @@ function copyRun(kring: u32, region: u32, n: u32, j: u32, firstEntry: u32, slots
     if (slot == end) slot = ring;
   }
   return (slot - ring) / SLOT_SIZE;
-}
-
-/** Packets in what wholePackets() has found room for last. */
-let fitting: u32 = 0;
-
-/** How many slots of the two queues, given by their first runs, make whole packets within `space`. */
-export function wholePackets(space: u32, ownHead: u32, floodHead: u32): u32 {
-  if (!fragmented) {
-    fitting = space;
-    return space;
-  }
-  let a = ownHead;
-  let b = floodHead;
-  let slots: u32 = 0;
-  let whole: u32 = 0;
-  fitting = 0;
-  while (a != b) {
-    const run = runAt(a < b ? a : b);
-    if (a < b) a = load<u16>(run, R_NEXT);
-    else b = load<u16>(run, R_NEXT);
-    const first = entryAt(load<u16>(run, R_FIRST));
-    const stop = first + (<u32>load<u16>(run, R_SLOTS) << 3);
-    for (let at = first; at != stop; at += 8) {
-      if (++slots > space) return whole;
-      if (<u32>load<u16>(at, 6) & NS_MOREFRAG) continue;
-      whole = slots;
-      fitting++;
-    }
-  }
-  return whole;
 }
 
 // ---- receive ---------------------------------------------------------------------------------------------

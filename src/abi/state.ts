@@ -40,6 +40,7 @@ export const KR_PEER = 36; //         pipe: the ring at the other end, offset in
 export const KR_READY_OFS = 40; //    VALE rx: u32 per slot, see "finished blocks"
 export const KR_OWNERS_OFS = 44; //   VALE rx: u64 per slot, see "who claimed"
 export const KR_ID = 48; //           VALE tx: names the claimant, 1..65535, unique on the switch
+export const KR_DETACHED = 52; //     u32  VALE tx: 1 once its port was taken off the switch while open
 
 export const KR_BUSY = 128; //        u32  0, or token of the client that runs a sync on this ring
 export const KR_BUSY_EPOCH = 132; //  u32  the switch's epoch which that sync works by
@@ -84,7 +85,9 @@ export const DROP_CLOSED = 6; //    destination port has no open rx ring
 export const DROP_UNMAPPED = 7; //  destination's memory could not be mapped by the sender
 export const DROP_DISABLED = 8; //  switch set to discard (bridge_batch <= 0)
 export const DROP_INDIRECT = 9; //  NS_INDIRECT: no address of another process is followed
-export const DROP_REASONS = 10;
+export const DROP_DETACHED = 10; // port was taken off its switch
+export const DROP_OFFLOAD = 11; //  virtio-net header, or packet behind it, that cannot be converted
+export const DROP_REASONS = 12;
 export const DROP_NAMES = [
   'receiver ring full',
   'frame shorter than 14 bytes',
@@ -96,6 +99,8 @@ export const DROP_NAMES = [
   'destination memory not mapped',
   'switch set to discard',
   'indirect buffer',
+  'port detached from its switch',
+  'virtio-net header that cannot be converted',
 ];
 
 // ---- switch --------------------------------------------------------------------------------------------
@@ -130,7 +135,12 @@ export const PT_MODULE_PID = 40;
 export const PT_OWNER_FD = 44;
 export const PT_OWNER_PID = 48;
 export const PT_LAST_GEN = 52; //     generation of the last port here, kept while the entry is free
+export const PT_HEADER = 56; //       u32  length of the virtio-net header in front of its frames
+export const PT_MFS = 60; //          u32  longest frame it takes from a port whose header differs
 export const PT_NAME = 64; //        char[64]
+
+/** Longest frame of a port without a virtio-net header: Ethernet's, without VLAN tag and CRC. */
+export const DEFAULT_MFS = 1514;
 
 // ---- pipe ----------------------------------------------------------------------------------------------
 
@@ -187,4 +197,5 @@ export const SC_BELLS = 16; //       u32 x up to 4 x NM_BDG_MAXPORTS
 export const SC_QUEUES = 8192; //    per destination ring: head u16, tail u16, slots u32
 export const SC_ACTIVE = 49152; //   u32 list of destination rings in use
 export const SC_ENTRIES = 65536; //  u64 per slot of the batch
-export const SC_RUNS = 131072; //   u64 per run of entries, see assembly/vale.ts
+export const SC_RUNS = 131072; //   u64 per run of entries, see assembly/runs.ts
+export const SC_HEADERS = 196608; // 512 bytes for headers under conversion, see assembly/offload.ts

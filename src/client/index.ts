@@ -28,3 +28,15 @@ export {
 } from './port-name.ts';
 export { Ring } from './ring.ts';
 export { pinThread } from './threads.ts';
+export {
+  attach,
+  delIf,
+  detach,
+  headerLength,
+  type ListedPort,
+  listPorts,
+  locatePort,
+  newIf,
+  type PortShape,
+  setHeaderLength,
+} from './vale.ts';

@@ -1,12 +1,13 @@
 import type { Region, State } from './memory.ts';
+import type { PortSizes } from './plan.ts';
 import type { Ring } from './rings.ts';
 import type { Switch, SwitchPort } from './switch.ts';
 
 // What is behind a port's name.  One adapter, any number of registrations.
 
 interface Common {
-  /** As the core knows it: `vale0:a`, `vale0:a{1`. */
-  readonly name: string;
+  /** What it is opened by: `vale0:a`, `vale0:a{1`.  Changes when a persistent port is detached while open. */
+  name: string;
   readonly region: Region;
   readonly state: State;
   readonly tx: readonly Ring[];
@@ -17,6 +18,21 @@ export interface ValePort extends Common {
   readonly kind: 'vale';
   readonly sw: Switch;
   readonly port: SwitchPort;
+  /** Bytes of virtio-net header in front of each frame: 0, 10 or 12. */
+  headerLength: number;
+  /** The port made by VALE_NEWIF that this is the attached or open form of. */
+  readonly persistent: PersistentPort | undefined;
+}
+
+/** A port made by VALE_NEWIF: memory and a name of its own; rings only while it is attached or open. */
+export interface PersistentPort {
+  readonly name: string;
+  readonly region: Region;
+  readonly sizes: PortSizes;
+  headerLength: number;
+  placed: ValePort | undefined;
+  /** Switch that it is attached to. */
+  attached: string | undefined;
 }
 
 export interface PipeEnd extends Common {

@@ -2,10 +2,10 @@
 // predecessor made, and rebuilds the registry from the record.  Traffic goes on meanwhile.
 
 import { os } from '../os/index.ts';
-import type { Adapter, Pipe, PipeEnd } from './adapter.ts';
+import type { Adapter, Pipe, PipeEnd, ValePort } from './adapter.ts';
 import type { RegistryRecord } from './journal.ts';
 import type { Region, State } from './memory.ts';
-import { pipeKey } from './ports.ts';
+import { pipeKey } from './pipes.ts';
 import type { Registry } from './registry.ts';
 import { claimIf, claimRing, type Ring } from './rings.ts';
 import { Switch } from './switch.ts';
@@ -27,9 +27,17 @@ export function restore(registry: Registry, record: RegistryRecord, holders: rea
     const here = found(object.ino, object.size);
     if (here) states.set(slot, memory.adoptState(slot, here));
   }
-  for (const { name, state } of record.switches) {
+  const { vale, pipes } = ports;
+  for (const { name, index, state } of record.switches) {
     const shared = states.get(state);
-    if (shared) ports.switches.set(name, new Switch(memory, name, shared));
+    if (shared) vale.switches.set(name, new Switch(memory, name, index, shared));
+  }
+  for (const { name, region, sizes, headerLength, attached } of record.persistent) {
+    const shared = regions.get(region);
+    if (!shared) continue;
+    shared.users++;
+    const port = { name, region: shared, sizes, headerLength, placed: undefined };
+    vale.persistent.set(name, { ...port, attached: attached ?? undefined });
   }
   const common = (adapter: { name: string; region: number; state: number; tx: Ring[]; rx: Ring[] }) => {
     const region = regions.get(adapter.region);
@@ -39,16 +47,20 @@ export function restore(registry: Registry, record: RegistryRecord, holders: rea
   };
   for (const entry of record.valePorts) {
     const shared = common(entry);
-    const sw = ports.switches.get(entry.sw);
+    const sw = vale.switches.get(entry.sw);
     if (!sw) continue;
     sw.adopt(entry.port);
     if (!shared) {
       sw.remove(entry.port); // Nobody has its memory: senders must not look for it.
       continue;
     }
-    shared.region.users++;
     sw.setModule(entry.port, shared.region.object);
-    ports.adapters.set(entry.name, { kind: 'vale', ...shared, sw, port: entry.port });
+    const persistent = entry.persistent === null ? undefined : vale.persistent.get(entry.persistent);
+    const { port, headerLength } = entry;
+    const adapter: ValePort = { kind: 'vale', ...shared, sw, port, headerLength, persistent };
+    if (persistent) persistent.placed = adapter;
+    else shared.region.users++;
+    ports.adapters.set(entry.name, adapter);
   }
   for (const entry of record.pipes) {
     const shared = entry.ends.map(common);
@@ -57,14 +69,14 @@ export function restore(registry: Registry, record: RegistryRecord, holders: rea
     const pipe: Pipe = { parent: entry.parent, id: entry.id, ends: ends as unknown as Pipe['ends'] };
     for (const end of shared) ends.push({ kind: 'pipe', ...end!, pipe });
     ends[0]!.region.users++;
-    ports.pipes.set(pipeKey(pipe.parent, pipe.id), pipe);
+    pipes.all.set(pipeKey(pipe.parent, pipe.id), pipe);
     for (const end of ends) ports.adapters.set(end.name, end);
   }
   for (const { name, region } of record.parents) {
     const shared = regions.get(region);
     if (!shared) continue;
     shared.users++;
-    ports.parents.set(name, { kind: 'parent', name, region: shared });
+    pipes.parents.set(name, { kind: 'parent', name, region: shared });
   }
   const lost = restoreRegistrations(registry, record);
   markTaken(registry);

@@ -33,12 +33,23 @@ const recordSchema = v.object({
     }),
   ),
   states: v.array(v.object({ slot: n, object })),
-  switches: v.array(v.object({ name: v.string(), state: n })),
+  switches: v.array(v.object({ name: v.string(), index: v.pipe(v.number(), v.integer()), state: n })),
+  persistent: v.array(
+    v.object({
+      name: v.string(),
+      region: n,
+      sizes: v.object({ txRings: n, rxRings: n, txSlots: n, rxSlots: n }),
+      headerLength: n,
+      attached: v.nullable(v.string()),
+    }),
+  ),
   valePorts: v.array(
     v.object({
       ...adapter,
       sw: v.string(),
-      port: v.object({ index: n, krings: v.object({ ofs: n, size: n }) }),
+      port: v.object({ index: n, hidden: v.boolean(), krings: v.object({ ofs: n, size: n }) }),
+      headerLength: n,
+      persistent: v.nullable(v.string()),
     }),
   ),
   pipes: v.array(v.object({ parent: v.string(), id: v.string(), ends: v.array(v.object(adapter)) })),

@@ -40,13 +40,13 @@ function main(): void {
   const idle = new IdleTimer(values.x === undefined ? undefined : Number(values.x) * 1000, unload);
   const server = serve(module, path, {
     unload: () => setImmediate(unload),
-    clients: (count) => idle.update(count),
+    used: () => idle.update(module.users),
   });
   server.on('listening', () => process.stdout.write(`ready ${process.pid}\n`));
   server.on('error', (error) =>
     fail(new NetmapError('EACCES', `Cannot listen on ${path}: ${error.message}`)),
   );
-  idle.update(module.clients.size);
+  idle.update(module.users);
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, unload);
   // Whoever started us may have closed the other ends of these.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
@@ -70,9 +70,9 @@ class IdleTimer {
     this.#expired = expired;
   }
 
-  update(clients: number): void {
+  update(users: number): void {
     clearTimeout(this.#timer);
-    if (clients === 0 && this.#afterMs !== undefined) this.#timer = setTimeout(this.#expired, this.#afterMs);
+    if (users === 0 && this.#afterMs !== undefined) this.#timer = setTimeout(this.#expired, this.#afterMs);
   }
 }
 

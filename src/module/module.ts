@@ -8,6 +8,7 @@ import { instantiate } from '../dataplane/dataplane.ts';
 import { Arena } from '../mem/arena.ts';
 import { type ObjectRef, os } from '../os/index.ts';
 import type { HelloReply, Status } from '../protocol/messages.ts';
+import type { Adapter } from './adapter.ts';
 import { restore } from './adopt.ts';
 import { type RegistryRecord, readRecord, writeRecord } from './journal.ts';
 import { Memory } from './memory.ts';
@@ -57,6 +58,15 @@ export class Module {
     if (!this.#anyLost()) clearInterval(this.#lost);
   }
 
+  /** What keeps a module that was started on demand: clients, and ports that stay without any. */
+  get users(): number {
+    return this.clients.size + this.persistentPorts.length;
+  }
+
+  get persistentPorts(): string[] {
+    return [...this.registry.ports.vale.persistent.keys()];
+  }
+
   /** Ports that are open. */
   get openPorts(): number {
     return this.registry.registrations.size;
@@ -92,6 +102,13 @@ export class Module {
     this.keep();
   }
 
+  /** A request that changes which ports there are. */
+  change<T>(work: (registry: Registry, isOpen: (adapter: Adapter) => boolean) => T): T {
+    const result = this.registry.with((_ports, isOpen) => work(this.registry, isOpen));
+    this.keep();
+    return result;
+  }
+
   status(): Status {
     return {
       pid: process.pid,
@@ -109,16 +126,13 @@ export class Module {
 
   #record(): RegistryRecord {
     const { ports, registrations, nextRegistration } = this.registry;
+    const { vale, pipes } = ports;
     const adapters = [...ports.adapters.values()];
-    const ends = [...ports.pipes.values()];
-    const regions = new Set([
-      ...adapters.map(({ region }) => region),
-      ...[...ports.parents.values()].map(({ region }) => region),
-    ]);
-    const states = new Set([
-      ...adapters.map(({ state }) => state),
-      ...[...ports.switches.values()].map(({ state }) => state),
-    ]);
+    const persistent = [...vale.persistent.values()];
+    const parents = [...pipes.parents.values()];
+    const switches = [...vale.switches.values()];
+    const regions = new Set([...adapters, ...parents, ...persistent].map(({ region }) => region));
+    const states = new Set([...adapters, ...switches].map(({ state }) => state));
     const shape = (adapter: (typeof adapters)[number]) => ({
       name: adapter.name,
       region: adapter.region.slot,
@@ -132,12 +146,33 @@ export class Module {
       clients: [...this.clients.values()].map(({ token, pid, startTime }) => ({ token, pid, startTime })),
       regions: [...regions].map(({ slot, memId, object, geometry }) => ({ slot, memId, object, geometry })),
       states: [...states].map(({ slot, object }) => ({ slot, object })),
-      switches: [...ports.switches.values()].map((sw) => ({ name: sw.name, state: sw.state.slot })),
+      switches: switches.map(({ name, index, state }) => ({ name, index, state: state.slot })),
+      persistent: persistent.map(({ name, region, sizes, headerLength, attached }) => ({
+        name,
+        region: region.slot,
+        sizes,
+        headerLength,
+        attached: attached ?? null,
+      })),
       valePorts: adapters.flatMap((adapter) =>
-        adapter.kind === 'vale' ? [{ ...shape(adapter), sw: adapter.sw.name, port: adapter.port }] : [],
+        adapter.kind === 'vale'
+          ? [
+              {
+                ...shape(adapter),
+                sw: adapter.sw.name,
+                port: adapter.port,
+                headerLength: adapter.headerLength,
+                persistent: adapter.persistent?.name ?? null,
+              },
+            ]
+          : [],
       ),
-      pipes: ends.map((pipe) => ({ parent: pipe.parent, id: pipe.id, ends: pipe.ends.map(shape) })),
-      parents: [...ports.parents.values()].map(({ name, region }) => ({ name, region: region.slot })),
+      pipes: [...pipes.all.values()].map((pipe) => ({
+        parent: pipe.parent,
+        id: pipe.id,
+        ends: pipe.ends.map(shape),
+      })),
+      parents: parents.map(({ name, region }) => ({ name, region: region.slot })),
       registrations: [...registrations.values()].map(({ id, token, adapter, tx, rx, ifOfs }) => ({
         id,
         token,

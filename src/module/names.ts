@@ -1,20 +1,27 @@
 import { NetmapError } from '../abi/errors.ts';
 import { IFNAMSIZ } from '../abi/netmap.ts';
-import { os } from '../os/index.ts';
 
 // The core's own rules for names (spec api §3.5.1 "Type resolution", ports §1.2), after the library has
 // taken the `netmap:` prefix and the suffixes away.
 
+export interface PipeName {
+  kind: 'pipe';
+  parent: string;
+  id: string;
+  master: boolean;
+  name: string;
+}
+
 export type ResolvedName =
   | { kind: 'vale'; switchName: string; name: string }
-  | { kind: 'pipe'; parent: string; id: string; master: boolean; name: string }
+  | PipeName
   | { kind: 'interface'; name: string };
 
 /** @throws NetmapError EINVAL for names that no port can have. */
 export function resolveName(name: string): ResolvedName {
   const brace = name.includes('{') ? name.lastIndexOf('{') : name.lastIndexOf('}');
   if (brace >= 0) return resolvePipe(name, brace);
-  if (name.startsWith('vale')) return resolveVale(name);
+  if (name.startsWith('vale')) return { kind: 'vale', switchName: resolveValeName(name), name };
   return { kind: 'interface', name };
 }
 
@@ -27,11 +34,12 @@ function resolvePipe(name: string, brace: number): ResolvedName {
       `Cannot open pipe "${name}": it needs a port before the brace and an id behind it, as in vale0:a{1`,
     );
   }
-  if (parent.startsWith('vale')) resolveVale(parent);
+  if (parent.startsWith('vale')) resolveValeName(parent);
   return { kind: 'pipe', parent, id, master: name[brace] === '{', name };
 }
 
-function resolveVale(name: string): ResolvedName {
+/** Switch part of a VALE port's name. @throws NetmapError EINVAL. */
+export function resolveValeName(name: string): string {
   const colon = name.indexOf(':');
   const switchName = name.slice(0, colon);
   const port = name.slice(colon + 1);
@@ -43,10 +51,5 @@ function resolveVale(name: string): ResolvedName {
     throw refuse(`switch name "${switchName}" is longer than ${IFNAMSIZ - 1} characters`);
   if (port === '') throw refuse('the port part behind the colon is empty');
   if (port.length >= IFNAMSIZ) throw refuse(`port name "${port}" is longer than ${IFNAMSIZ - 1} characters`);
-  if (os.hasInterface(port)) {
-    throw refuse(
-      `"${port}" is a network interface of this machine, which can only be attached; choose another name`,
-    );
-  }
-  return { kind: 'vale', switchName, name };
+  return switchName;
 }

@@ -1,7 +1,7 @@
 // Who has opened what: registrations, their beginning and their end.
 
 import { NetmapError } from '../abi/errors.ts';
-import { NM_MAX_EXTRA_BUFS, NR_EXCLUSIVE } from '../abi/netmap.ts';
+import { NM_MAX_EXTRA_BUFS, NR_ACCEPT_VNET_HDR, NR_EXCLUSIVE } from '../abi/netmap.ts';
 import * as st from '../abi/state.ts';
 import type { DataPlane } from '../dataplane/dataplane.ts';
 import type { PortInfo, RegisterReply, RegisterRequest, Status } from '../protocol/messages.ts';
@@ -42,6 +42,7 @@ export class Registry {
     checkRequest(request);
     try {
       const adapter = this.ports.open(request);
+      checkHeader(adapter, request);
       const { tx, rx } = bind(adapter, request);
       const bound = new Set<Ring>([...tx, ...rx]);
       const { ifOfs, extraBufs } = createIf(this.memory, adapter.region, {
@@ -101,6 +102,16 @@ export class Registry {
     }
   }
 
+  /** Runs a request about ports; what it made and nobody uses goes again. */
+  with<T>(work: (ports: Ports, isOpen: (adapter: Adapter) => boolean) => T): T {
+    const open = this.#open();
+    try {
+      return work(this.ports, (adapter) => open.has(adapter));
+    } finally {
+      this.#collect();
+    }
+  }
+
   /** What there is, with counters. */
   describePorts(): Status['ports'] {
     return [...this.ports.adapters.values()].map((adapter) => ({
@@ -134,8 +145,13 @@ export class Registry {
     destroyIf(this.memory, adapter.region, registration.ifOfs);
   }
 
+  /** Adapters that somebody has open. */
+  #open(): Set<Adapter> {
+    return new Set([...this.registrations.values()].map((registration) => registration.adapter));
+  }
+
   #collect(): void {
-    const open = new Set([...this.registrations.values()].map((registration) => registration.adapter));
+    const open = this.#open();
     this.ports.collect((adapter) => open.has(adapter));
   }
 
@@ -185,4 +201,13 @@ export class Registry {
       drops,
     };
   }
+}
+
+/** @throws NetmapError EIO: frames come with a header that the application does not say it copes with. */
+function checkHeader(adapter: Adapter, { name, flags }: RegisterRequest): void {
+  if (adapter.kind !== 'vale' || adapter.headerLength === 0 || flags & NR_ACCEPT_VNET_HDR) return;
+  throw new NetmapError(
+    'EIO',
+    `Cannot open "${name}": its frames carry a virtio-net header of ${adapter.headerLength} bytes; open it with NR_ACCEPT_VNET_HDR`,
+  );
 }

@@ -4,6 +4,7 @@
 import net from 'node:net';
 import * as v from 'valibot';
 import { NetmapError } from '../abi/errors.ts';
+import { NR_REG_ALL_NIC, NR_REG_NIC_SW } from '../abi/netmap.ts';
 import { LineReader } from '../protocol/lines.ts';
 import {
   describeIssues,
@@ -22,8 +23,8 @@ const MAX_CONNECTIONS = 4096;
 export interface ServerEvents {
   /** The module is to go: all of its ports are closed, or it was forced. */
   unload(): void;
-  /** The number of clients has changed. */
-  clients(count: number): void;
+  /** Clients have come or gone. */
+  used(): void;
 }
 
 type Handler<O extends Operation> = (request: Extract<Request, { op: O }>, connection: Connection) => unknown;
@@ -105,7 +106,7 @@ class Connection {
     clearTimeout(this.#lineTimer);
     if (!this.client) return;
     this.module.goodbye(this.client);
-    this.events.clients(this.module.clients.size);
+    this.events.used();
   }
 
   /** The client behind this connection. @throws NetmapError EPROTO before its hello. */
@@ -119,7 +120,7 @@ const handlers: { [O in Operation]: Handler<O> } = {
   hello({ pid, startTime, token }, connection) {
     if (connection.client) throw new NetmapError('EPROTO', 'Cannot say "hello" twice on one connection');
     connection.client = connection.module.hello(pid, startTime, token);
-    connection.events.clients(connection.module.clients.size);
+    connection.events.used();
     return connection.module.helloReply(connection.client);
   },
   register(request, connection) {
@@ -133,12 +134,42 @@ const handlers: { [O in Operation]: Handler<O> } = {
     return {};
   },
   portInfo: (request, { module }) => module.registry.portInfo(request),
+  valeAttach(request, { module }) {
+    checkAttach(request);
+    const { port } = module.change(({ ports }, isOpen) => ports.attach(request.name, isOpen));
+    return { port: port.index };
+  },
+  valeDetach: ({ name }, { module }) => ({
+    port: module.change(({ ports }, isOpen) => ports.detach(name, isOpen)),
+  }),
+  valeList: ({ name, bridge, port }, { module: { registry } }) =>
+    name === '' ? registry.ports.firstFrom(bridge, port) : registry.ports.locate(name),
+  valeNewIf(request, { module }) {
+    const made = module.change(({ ports }) => ports.newIf({ ...NOTHING_MORE, ...request }));
+    return { ...made.sizes, memId: made.region.memId };
+  },
+  valeDelIf({ name }, { module }) {
+    module.change(({ ports }, isOpen) => ports.delIf(name, isOpen));
+    return {};
+  },
+  portHeaderSet({ name, length }, { module }) {
+    module.change(({ ports }) => ports.setHeader(name, length));
+    return {};
+  },
+  portHeaderGet: ({ name }, { module }) => ({ length: module.registry.ports.header(name) }),
   status: (_request, { module }) => module.status(),
   unload({ force }, { module, events }) {
-    if (module.openPorts > 0 && !force) {
+    const { openPorts, persistentPorts } = module;
+    if (openPorts > 0 && !force) {
       throw new NetmapError(
         'EBUSY',
-        `Cannot unload netmap: ${module.openPorts} port${module.openPorts > 1 ? 's are' : ' is'} open; close them, or force it with "nm-loader u -f"`,
+        `Cannot unload netmap: ${openPorts} port${openPorts > 1 ? 's are' : ' is'} open; close them, or force it with "nm-loader u -f"`,
+      );
+    }
+    if (persistentPorts.length > 0 && !force) {
+      throw new NetmapError(
+        'EBUSY',
+        `Cannot unload netmap: persistent ports exist (${persistentPorts.join(', ')}); remove them with "vale-ctl -r", or force it with "nm-loader u -f"`,
       );
     }
     events.unload();
@@ -148,10 +179,22 @@ const handlers: { [O in Operation]: Handler<O> } = {
     if (parameter !== 'bridge_batch') {
       throw new NetmapError('ENOENT', `Cannot set parameter "${parameter}": the only one is bridge_batch`);
     }
-    module.registry.ports.batch = Math.min(value, 1024);
+    module.registry.ports.vale.batch = Math.min(value, 1024);
     return {};
   },
 };
+
+/** What a request that makes a port may ask for besides, and VALE_NEWIF cannot. */
+const NOTHING_MORE = { mode: 0, ringId: 0, flags: 0, extraBufs: 0 };
+
+/** @throws NetmapError EINVAL (spec api §3.5.4). */
+function checkAttach({ name, mode, ringId }: Extract<Request, { op: 'valeAttach' }>): void {
+  if (ringId === 0 && (mode === NR_REG_ALL_NIC || mode === NR_REG_NIC_SW)) return;
+  throw new NetmapError(
+    'EINVAL',
+    `Cannot attach "${name}" in mode ${mode} with ring ${ringId}: use ALL_NIC (1) or NIC_SW (3), and ring 0`,
+  );
+}
 
 function parse(line: string): Request {
   let value: unknown;

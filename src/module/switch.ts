@@ -32,19 +32,24 @@ export interface PortPlan {
 
 export interface SwitchPort {
   index: number;
+  /** Taken off the switch while somebody had it open: it keeps its place, and nobody sees it. */
+  hidden: boolean;
   /** First tx kring; the others and the rx krings follow. */
   krings: Block;
 }
 
 export class Switch {
   readonly name: string;
+  /** Place among the switches, as VALE_LIST counts them; -1 for that of a port that is attached to none. */
+  readonly index: number;
   readonly state: State;
   readonly #memory: Memory;
   readonly #ports = new Map<number, SwitchPort>();
   #limbo: Limbo[] = [];
 
-  constructor(memory: Memory, name: string, state?: State) {
+  constructor(memory: Memory, name: string, index: number, state?: State) {
     this.name = name;
+    this.index = index;
     this.#memory = memory;
     if (state) {
       this.state = state;
@@ -94,7 +99,7 @@ export class Switch {
       this.#view.setUint32(kring + st.KR_OWNERS_OFS, arrays, true);
       this.#view.setUint32(kring + st.KR_READY_OFS, arrays + ownerBytes, true);
     }
-    const port: SwitchPort = { index: this.#freeIndex(), krings: block };
+    const port: SwitchPort = { index: this.#freeIndex(), hidden: false, krings: block };
     this.#ports.set(port.index, port);
     return port;
   }
@@ -134,9 +139,27 @@ export class Switch {
   /** Which of a port's rx rings somebody has bound: bit by ring. Senders drop what goes to others. */
   setOpen(port: SwitchPort, rings: number): void {
     const at = this.#entry(port.index) + st.PT_RX_OPEN;
-    if (this.#view.getUint32(at, true) === rings >>> 0) return;
+    if (port.hidden || this.#view.getUint32(at, true) === rings >>> 0) return;
     this.#view.setUint32(at, rings, true);
     this.#nextEpoch();
+  }
+
+  /** Header in front of a port's frames and its longest frame: senders whose own header differs convert. */
+  setHeader(port: SwitchPort, length: number, mfs: number): void {
+    const entry = this.#entry(port.index);
+    this.#view.setUint32(entry + st.PT_MFS, mfs, true);
+    this.#view.setUint32(entry + st.PT_HEADER, length, true);
+  }
+
+  /** Takes an open port out of everybody's sight; its addresses are forgotten. */
+  hide(port: SwitchPort): void {
+    const entry = this.#entry(port.index);
+    this.#view.setUint32(entry + st.PT_RX_OPEN, 0, true);
+    const generation = (this.#view.getUint32(entry + st.PT_GEN, true) % 255) + 1;
+    this.#view.setUint32(entry + st.PT_LAST_GEN, generation, true);
+    this.#view.setUint32(entry + st.PT_GEN, generation, true);
+    port.hidden = true;
+    this.#publishMembers();
   }
 
   /** Takes a port out: senders flood what goes to its addresses from now on. */
@@ -189,9 +212,11 @@ export class Switch {
     const words = this.#memory.arena.words;
     const next = (this.#get(st.SW_LIST) + 1) % st.SW_LIST_COUNT;
     const list = this.state.mapping.address + st.SW_LISTS + next * st.SW_LIST_SIZE;
-    const members = [...this.#ports.keys()].filter(
-      (index) => this.#view.getUint32(this.#entry(index) + st.PT_GEN, true) !== 0,
-    );
+    const members = [...this.#ports.values()]
+      .filter(
+        ({ index, hidden }) => !hidden && this.#view.getUint32(this.#entry(index) + st.PT_GEN, true) !== 0,
+      )
+      .map(({ index }) => index);
     members.forEach((index, i) => {
       this.#view.setUint16(list + 2 + 2 * i, index, true);
     });

@@ -16,6 +16,8 @@ const pid = v.pipe(u32, v.minValue(1));
 const text = v.pipe(v.string(), v.maxLength(255));
 const name = v.pipe(v.string(), v.maxLength(63, 'is longer than 63 characters'));
 
+const sizes = { txRings: u16, rxRings: u16, txSlots: u32, rxSlots: u32 };
+
 /** Fields of a REGISTER request (spec api §3.5.1); 0 leaves a size to the module. */
 const register = v.object({
   name,
@@ -23,10 +25,7 @@ const register = v.object({
   ringId: u16,
   flags: u32,
   memId: u16,
-  txRings: u16,
-  rxRings: u16,
-  txSlots: u32,
-  rxSlots: u32,
+  ...sizes,
   extraBufs: u32,
 });
 export type RegisterRequest = v.InferOutput<typeof register>;
@@ -36,6 +35,13 @@ export const requestSchema = v.variant('op', [
   v.object({ id, op: v.literal('register'), ...register.entries }),
   v.object({ id, op: v.literal('release'), registration: id }),
   v.object({ id, op: v.literal('portInfo'), ...register.entries }),
+  v.object({ id, op: v.literal('valeAttach'), name, mode: u32, ringId: u16, memId: u16 }),
+  v.object({ id, op: v.literal('valeDetach'), name }),
+  v.object({ id, op: v.literal('valeList'), name, bridge: u16, port: u32 }),
+  v.object({ id, op: v.literal('valeNewIf'), name, ...sizes, memId: u16 }),
+  v.object({ id, op: v.literal('valeDelIf'), name }),
+  v.object({ id, op: v.literal('portHeaderSet'), name, length: u32 }),
+  v.object({ id, op: v.literal('portHeaderGet'), name }),
   v.object({ id, op: v.literal('status') }),
   v.object({ id, op: v.literal('unload'), force: v.boolean() }),
   v.object({ id, op: v.literal('setParameter'), parameter: text, value: i32 }),
@@ -75,6 +81,10 @@ const registered = v.object({
 });
 export type RegisterReply = v.InferOutput<typeof registered>;
 
+/** A place on a switch: VALE_LIST's bridge and port index. */
+const listed = v.object({ name: v.string(), bridge: u16, port: u32 });
+export type ListedPort = v.InferOutput<typeof listed>;
+
 const status = v.object({
   pid,
   version: text,
@@ -107,6 +117,13 @@ export const replySchemas = {
   register: registered,
   release: v.object({}),
   portInfo,
+  valeAttach: v.object({ port: u32 }),
+  valeDetach: v.object({ port: u32 }),
+  valeList: listed,
+  valeNewIf: v.object({ ...sizes, memId: u16 }),
+  valeDelIf: v.object({}),
+  portHeaderSet: v.object({}),
+  portHeaderGet: v.object({ length: u32 }),
   status,
   unload: v.object({}),
   setParameter: v.object({}),

@@ -426,25 +426,7 @@ describe('spec ports §7.1', () => {
     });
   });
 
-  for (const row of [
-    'V32 NEWIF twice',
-    'V33 NEWIF and attach to A, A again, B',
-    'V34 DELIF while attached',
-    'V35 DELIF of a NIC, of nothing',
-    'V36 detach an ephemeral port',
-    'V37 list all on an empty system',
-  ]) {
-    test(row, {
-      skip: 'persistent ports and the attach, detach and list requests are not there yet (README, what is not supported)',
-    });
-  }
-  for (const row of [
-    'V38 header length 11, 12',
-    'V39 header 12 to 0 with a 9 KB TCPv4 packet',
-    'V40 header 0 to 10',
-  ]) {
-    test(row, { skip: 'virtio-net headers are not there yet (README, what is not supported)' });
-  }
+  // V32 to V37: persistent.test.ts.  V38 to V40: offload.test.ts.
 
   test('V41 bridge_batch 1, 64, 1024, 5000 forward alike; 0 discards everything', async () => {
     const sw = fresh();

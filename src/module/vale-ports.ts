@@ -1,0 +1,225 @@
+// Ports of VALE switches: ephemeral ones, which live while somebody has them open, and persistent ones, which
+// are made, attached to a switch, detached and removed by request (spec ports §1.3-1.5).
+
+import { NetmapError } from '../abi/errors.ts';
+import { NM_MAX_EXTRA_BUFS } from '../abi/netmap.ts';
+import * as st from '../abi/state.ts';
+import type { RegisterRequest } from '../protocol/messages.ts';
+import type { PersistentPort, ValePort } from './adapter.ts';
+import type { Region } from './memory.ts';
+import { resolveValeName } from './names.ts';
+import { type PortSizes, parentGeometry, pipeSizes, portGeometry, valeSizes } from './plan.ts';
+import { range, type Stock, Undo } from './stock.ts';
+import { Switch } from './switch.ts';
+
+/** Switches at a time, as netmap's max_bridges. */
+const MAX_BRIDGES = 8;
+
+export class ValePorts {
+  readonly switches = new Map<string, Switch>();
+  readonly persistent = new Map<string, PersistentPort>();
+  readonly #stock: Stock;
+  /** By the name they are opened by. */
+  readonly #adapters: Map<string, { name: string }>;
+  /** bridge_batch of switches made from now on. */
+  #batch = 1024;
+
+  /** @param adapters  where ports are entered while they have rings */
+  constructor(stock: Stock, adapters: Map<string, { name: string }>) {
+    this.#stock = stock;
+    this.#adapters = adapters;
+  }
+
+  set batch(slots: number) {
+    this.#batch = slots;
+    for (const sw of this.switches.values()) sw.batch = slots;
+  }
+
+  /** An ephemeral port. @param pipe  sizes of pipes to leave room for */
+  create(switchName: string, request: RegisterRequest, pipe?: PortSizes): ValePort {
+    const sizes = valeSizes(request);
+    const extra = Math.min(request.extraBufs, NM_MAX_EXTRA_BUFS);
+    return Undo.around((undo) => {
+      const sw = this.#switch(switchName, request.name, undo);
+      const geometry = pipe ? parentGeometry(sizes, pipe, extra) : portGeometry(sizes, extra);
+      const region = this.#stock.region(request, geometry, undo);
+      return this.#place(request.name, sw, region, sizes, undo);
+    });
+  }
+
+  /** Takes a port off its switch; its memory goes unless it is a persistent port's. */
+  destroy(port: ValePort): void {
+    this.#adapters.delete(port.name);
+    port.sw.remove(port.port);
+    this.#stock.releaseRings(port.region, [...port.tx, ...port.rx]);
+    if (port.persistent) port.persistent.placed = undefined;
+    else this.#stock.memory.releaseRegion(port.region);
+    this.#dropIfEmpty(port.sw);
+  }
+
+  // ---- persistent ports ----
+
+  /** VALE_NEWIF. @throws NetmapError EINVAL, EEXIST, ENOMEM. */
+  newIf(request: RegisterRequest, taken: boolean): PersistentPort {
+    const { name } = request;
+    const refuse = (code: 'EINVAL' | 'EEXIST', why: string) =>
+      new NetmapError(code, `Cannot create persistent port "${name}": ${why}`);
+    if (name.startsWith('vale')) throw refuse('EINVAL', 'names that start with "vale" are those of switches');
+    if (!/^[^{}:/@^*]{1,15}$/.test(name))
+      throw refuse('EINVAL', 'a name has 1 to 15 characters, none of them one of { } : / @ ^ *');
+    if (taken) throw refuse('EEXIST', 'a port or an interface of that name exists');
+    const sizes = valeSizes(request);
+    return Undo.around((undo) => {
+      const geometry = parentGeometry(sizes, pipeSizes(request, sizes), 0);
+      const region = this.#stock.region(request, geometry, undo);
+      const port: PersistentPort = {
+        name,
+        region,
+        sizes,
+        headerLength: 0,
+        placed: undefined,
+        attached: undefined,
+      };
+      this.persistent.set(name, port);
+      return port;
+    });
+  }
+
+  /** VALE_DELIF of a port that nobody has open. @throws NetmapError EBUSY while it is attached. */
+  delIf(port: PersistentPort): void {
+    if (port.attached !== undefined) {
+      throw new NetmapError(
+        'EBUSY',
+        `Cannot remove "${port.name}": it is attached to ${port.attached}; detach it first`,
+      );
+    }
+    if (port.placed) this.destroy(port.placed);
+    this.persistent.delete(port.name);
+    this.#stock.memory.releaseRegion(port.region);
+  }
+
+  /** Puts a persistent port on a switch, made if need be; `name` is what it is opened by there. */
+  attach(port: PersistentPort, switchName: string, name: string): ValePort {
+    return Undo.around((undo) => {
+      const sw = this.#switch(switchName, name, undo);
+      const placed = this.#place(name, sw, port.region, port.sizes, undo, port);
+      port.attached = switchName;
+      return placed;
+    });
+  }
+
+  /**
+   * Takes a persistent port off its switch.  One that is open stays as it is, out of everybody's sight: what it
+   * sends is discarded, and its place is given back with its last opening.
+   */
+  detach(port: PersistentPort, isOpen: boolean): void {
+    const { placed } = port;
+    port.attached = undefined;
+    if (!placed) return;
+    if (!isOpen) {
+      this.destroy(placed);
+      return;
+    }
+    placed.sw.hide(placed.port);
+    const { view } = this.#stock.memory.arena;
+    for (const { kringOfs } of placed.tx)
+      view.setUint32(placed.state.mapping.address + kringOfs + st.KR_DETACHED, 1, true);
+    this.#adapters.delete(placed.name);
+    placed.name = port.name;
+    this.#adapters.set(port.name, placed);
+  }
+
+  /** Rings for a persistent port that is opened without being attached: a switch of its own, which nobody else is on. */
+  placeAlone(port: PersistentPort): ValePort {
+    return Undo.around((undo) => {
+      const sw = new Switch(this.#stock.memory, port.name, -1);
+      this.switches.set(sw.name, sw);
+      undo.push(() => this.#dropIfEmpty(sw));
+      return this.#place(port.name, sw, port.region, port.sizes, undo, port);
+    });
+  }
+
+  /** Sets the length of the virtio-net header in front of a port's frames: 0, 10 or 12. */
+  setHeader(port: ValePort, length: number): void {
+    port.headerLength = length;
+    if (port.persistent) port.persistent.headerLength = length;
+    port.sw.setHeader(port.port, length, length === 0 ? st.DEFAULT_MFS : port.region.geometry.bufs.size);
+  }
+
+  #place(
+    name: string,
+    sw: Switch,
+    region: Region,
+    sizes: PortSizes,
+    undo: Undo,
+    persistent?: PersistentPort,
+  ): ValePort {
+    const plan = { name, txRings: sizes.txRings, rxRings: sizes.rxRings, rxSlots: sizes.rxSlots };
+    const port = sw.reserve(plan);
+    undo.push(() => sw.remove(port));
+    // RX before TX, as netmap creates them (spec api §1.4).
+    const ring = (kind: number, index: number, slots: number, nth: number) =>
+      this.#stock.ring(
+        region,
+        sw.state,
+        { kind, index, slots, kringOfs: port.krings.ofs + nth * st.KR_SIZE, port: port.index },
+        undo,
+      );
+    const rx = range(sizes.rxRings).map((i) => ring(st.KIND_VALE_RX, i, sizes.rxSlots, sizes.txRings + i));
+    const tx = range(sizes.txRings).map((i) => ring(st.KIND_VALE_TX, i, sizes.txSlots, i));
+    sw.show(port, plan, region);
+    const adapter: ValePort = {
+      kind: 'vale',
+      name,
+      region,
+      state: sw.state,
+      tx,
+      rx,
+      sw,
+      port,
+      headerLength: 0,
+      persistent,
+    };
+    if (persistent) persistent.placed = adapter;
+    this.setHeader(adapter, persistent?.headerLength ?? 0);
+    this.#adapters.set(name, adapter);
+    return adapter;
+  }
+
+  #switch(name: string, forPort: string, undo: Undo): Switch {
+    const known = this.switches.get(name);
+    if (known) return known;
+    const taken = new Set([...this.switches.values()].map((sw) => sw.index));
+    const index = range(MAX_BRIDGES).find((i) => !taken.has(i));
+    if (index === undefined) {
+      const names = [...this.switches.values()].filter((sw) => sw.index >= 0).map((sw) => sw.name);
+      throw new NetmapError(
+        'ENOMEM',
+        `Cannot open "${forPort}": all ${MAX_BRIDGES} switches are in use (${names.join(', ')}); close the ports of one`,
+      );
+    }
+    const sw = new Switch(this.#stock.memory, name, index);
+    sw.batch = this.#batch;
+    this.switches.set(name, sw);
+    undo.push(() => this.#dropIfEmpty(sw));
+    return sw;
+  }
+
+  #dropIfEmpty(sw: Switch): void {
+    if (sw.size > 0) return;
+    this.switches.delete(sw.name);
+    this.#stock.memory.releaseState(sw.state);
+  }
+}
+
+/** Switch and port of a name in an attach or detach request. @throws NetmapError EINVAL. */
+export function splitAttachName(name: string): { switchName: string; port: string } {
+  if (!name.startsWith('vale')) {
+    throw new NetmapError(
+      'EINVAL',
+      `Cannot attach or detach "${name}": a switch and a port are needed, as in vale0:v1`,
+    );
+  }
+  const switchName = resolveValeName(name);
+  return { switchName, port: name.slice(switchName.length + 1) };
+}
