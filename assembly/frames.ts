@@ -271,3 +271,41 @@ export function bounce(rx: u32, rxHead: u32, count: u32, tx: u32, txHead: u32, b
     store<u16>(slotAt(tx, o), 0, SLOT_FLAGS);
   }
 }
+
+/**
+ * Moves `count` slots of a received ring to a ring to be sent, in order, fragments with their marks.
+ * @param swap  exchange the buffers, which must be of one region; else the bytes are copied
+ */
+export function moveSlots(
+  rx: u32,
+  rxHead: u32,
+  rxBufs: u32,
+  tx: u32,
+  txHead: u32,
+  txBufs: u32,
+  count: u32,
+  swap: bool,
+): void {
+  const rxSize = load<u32>(rx, RING_BUF_SIZE);
+  const txSize = load<u32>(tx, RING_BUF_SIZE);
+  for (let i = rxHead, o = txHead, left = count; left != 0; left--, i = nextSlot(rx, i), o = nextSlot(tx, o)) {
+    const source = slotAt(rx, i);
+    const target = slotAt(tx, o);
+    const word = load<u64>(source);
+    const index = <u32>word;
+    const len = <u32>(word >> 32) & 0xffff;
+    const more = <u32>(word >> 48) & NS_MOREFRAG;
+    const other = load<u32>(target, SLOT_BUF_IDX);
+    const from = bufferOf(rx, index, rxBufs);
+    const to = bufferOf(tx, other, txBufs);
+    if (!from || !to || len > rxSize || len > txSize) {
+      store<u32>(target, more << 16, SLOT_LEN);
+    } else if (swap) {
+      store<u64>(target, <u64>index | (<u64>(len | ((more | NS_BUF_CHANGED) << 16)) << 32));
+      store<u64>(source, <u64>other | (<u64>(NS_BUF_CHANGED << 16) << 32));
+    } else {
+      copyFrame(to, from, len);
+      store<u32>(target, len | (more << 16), SLOT_LEN);
+    }
+  }
+}

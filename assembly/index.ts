@@ -1,6 +1,6 @@
 // What the module exports.  One instance per thread, all on the process's one arena.
 
-export { armBell, useScratch } from './ring';
+export { armBell, useScratch, wake } from './ring';
 export { pipeRxSync, pipeTxSync, repairPipe } from './pipe';
 export { valeRxSync, valeTxSync } from './vale';
 export { repairSender } from './claim';
@@ -13,5 +13,6 @@ export {
   fillRange,
   fillSequence,
   fillTemplate,
+  moveSlots,
   readPayload,
 } from './frames';

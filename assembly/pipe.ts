@@ -7,41 +7,78 @@
 //
 // One writer per ptail, slots before ptail, ptail before slots at the reader: no lock, one publish a batch.
 
-import { NS_BUF_CHANGED, NS_MOREFRAG, RING_SLOTS, SLOT_FLAGS, SLOT_SIZE } from '../src/abi/netmap';
+import { NS_BUF_CHANGED, NS_MOREFRAG, NS_TXMON, RING_SLOTS, SLOT_FLAGS, SLOT_SIZE } from '../src/abi/netmap';
 import {
+  ARENA_EPOCHS,
   DROP_BAD_SLOT,
   DROP_OVERSIZE,
   KR_BUF_COUNT,
   KR_BUF_SIZE,
+  KR_BUSY_EPOCH,
   KR_BYTES,
+  KR_COPY_MON,
   KR_DROPS,
   KR_HWCUR,
   KR_HWTAIL,
+  KR_NEXT_RX,
+  KR_NEXT_TX,
   KR_NUM_SLOTS,
   KR_PACKETS,
   KR_PEER,
   KR_PTAIL,
   KR_RHEAD,
+  KR_ZCOPY_MON,
+  SW_EPOCH,
   SYNC_BUSY,
   SYNC_REINIT,
+  SYNC_REMAP,
 } from '../src/abi/state';
+import { mirrorSlots, surrender } from './monitor';
 import { badIndex, count, dist, enter, finish, leave, noBells, regionOf, reinit, ringOf, rxPrologue, takeBells, txPrologue } from './ring';
 
 /** Hands the slots up to head to the other end, and learns which ones came back. */
-export function pipeTxSync(state: u32, kring: u32, token: u32): u32 {
+export function pipeTxSync(state: u32, kring: u32, token: u32, stateSlot: u32): u32 {
   if (!enter(kring, token)) return SYNC_BUSY;
+  const epoch = atomic.load<u32>(state, SW_EPOCH);
+  const peer = state + load<u32>(kring, KR_PEER);
+  const txCopies = load<u32>(kring, KR_COPY_MON);
+  const rxCopies = load<u32>(peer, KR_COPY_MON);
+  if ((txCopies | rxCopies) != 0 && epoch != load<u32>(ARENA_EPOCHS + (stateSlot << 2))) {
+    leave(kring);
+    return SYNC_REMAP;
+  }
+  store<u32>(kring, epoch, KR_BUSY_EPOCH);
   noBells();
   const ring = ringOf(kring, regionOf(kring));
-  store<u32>(kring, atomic.load<u32>(kring, KR_PTAIL), KR_HWTAIL);
-  let answer: u32 = 0;
+  let answer = takeReturned(state, kring);
   if (!txPrologue(kring, ring)) {
     reinit(kring, ring);
-    answer = SYNC_REINIT;
+    answer |= SYNC_REINIT;
   } else {
-    answer = sendSlots(state + load<u32>(kring, KR_PEER), kring, ring);
+    const first = load<u32>(kring, KR_HWCUR);
+    const sent = dist(first, load<u32>(kring, KR_RHEAD), load<u32>(kring, KR_NUM_SLOTS));
+    if (sent != 0) {
+      if (txCopies) answer |= mirrorSlots(state, kring, txCopies, KR_NEXT_TX, kring, first, sent, NS_TXMON);
+      if (rxCopies) answer |= mirrorSlots(state, kring, rxCopies, KR_NEXT_RX, kring, first, sent, 0);
+      answer |= sendSlots(peer, kring, ring);
+    }
     finish(kring, ring);
   }
   leave(kring);
+  return answer;
+}
+
+/** Which slots the peer has given back. */
+function takeReturned(state: u32, kring: u32): u32 {
+  const tail = atomic.load<u32>(kring, KR_PTAIL);
+  let answer: u32 = 0;
+  if (load<u32>(kring, KR_ZCOPY_MON)) {
+    const n = load<u32>(kring, KR_NUM_SLOTS);
+    const before = load<u32>(kring, KR_HWTAIL);
+    const returned = dist(before, tail, n);
+    if (returned) answer = surrender(state, kring, before + 1 == n ? 0 : before + 1, returned, NS_TXMON);
+  }
+  store<u32>(kring, tail, KR_HWTAIL);
   return answer;
 }
 
@@ -51,7 +88,6 @@ function sendSlots(peer: u32, kring: u32, ring: u32): u32 {
   const from = ring + RING_SLOTS;
   const to = ringOf(peer, regionOf(peer)) + RING_SLOTS;
   const first = load<u32>(kring, KR_HWCUR);
-  if (first == head) return 0;
   complete = NONE;
   const slots = dist(first, head, n);
   if (head > first) {
@@ -116,6 +152,7 @@ function emptySlot(kring: u32, slot: u32, index: u32, bufCount: u32, flags: u32)
 /** Gives the slots up to head back to the sender as they are now, and shows what has arrived. */
 export function pipeRxSync(state: u32, kring: u32, token: u32): u32 {
   if (!enter(kring, token)) return SYNC_BUSY;
+  store<u32>(kring, atomic.load<u32>(state, SW_EPOCH), KR_BUSY_EPOCH);
   noBells();
   const ring = ringOf(kring, regionOf(kring));
   let answer: u32 = 0;
@@ -123,12 +160,19 @@ export function pipeRxSync(state: u32, kring: u32, token: u32): u32 {
     reinit(kring, ring);
     answer = SYNC_REINIT;
   } else {
-    answer = returnSlots(state + load<u32>(kring, KR_PEER), kring, ring);
+    if (load<u32>(kring, KR_ZCOPY_MON)) answer = surrenderRead(state, kring);
+    answer |= returnSlots(state + load<u32>(kring, KR_PEER), kring, ring);
     store<u32>(kring, atomic.load<u32>(kring, KR_PTAIL), KR_HWTAIL);
     finish(kring, ring);
   }
   leave(kring);
   return answer;
+}
+
+function surrenderRead(state: u32, kring: u32): u32 {
+  const first = load<u32>(kring, KR_HWCUR);
+  const read = dist(first, load<u32>(kring, KR_RHEAD), load<u32>(kring, KR_NUM_SLOTS));
+  return read ? surrender(state, kring, first, read, 0) : 0;
 }
 
 function returnSlots(peer: u32, kring: u32, ring: u32): u32 {

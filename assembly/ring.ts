@@ -164,6 +164,12 @@ function takeArmed(waiters: u32): u32 {
   return SYNC_RING_BELLS;
 }
 
+/** Collects the bells of a ring's sleepers, outside of a sync: something about it has changed. */
+export function wake(kring: u32): u32 {
+  noBells();
+  return takeBells(kring);
+}
+
 /** Arms a ring for a sleeper; false if its places are taken, and the sleeper must look by the clock. */
 export function armBell(kring: u32, bell: u32): bool {
   const waiters = kring + KR_WAITERS;

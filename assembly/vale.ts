@@ -16,6 +16,7 @@ import {
   NS_MOREFRAG,
   NS_NO_LEARN,
   NS_PORT_SHIFT,
+  NS_TXMON,
   RING_SLOTS,
   SLOT_FLAGS,
   SLOT_SIZE,
@@ -38,12 +39,16 @@ import {
   KR_BUF_SIZE,
   KR_BUSY_EPOCH,
   KR_BYTES,
+  KR_COPY_MON,
   KR_DETACHED,
   KR_DROPS,
   KR_HWCUR,
   KR_HWTAIL,
   KR_LAST_SRC,
+  KR_NEXT_RX,
+  KR_NEXT_TX,
   KR_NUM_SLOTS,
+  KR_ORPHAN,
   KR_PACKETS,
   KR_PORT,
   KR_RELEASED,
@@ -51,6 +56,7 @@ import {
   KR_RING_ID,
   KR_SIZE,
   KR_TAIL,
+  KR_ZCOPY_MON,
   PT_HEADER,
   PT_RX_KRINGS,
   PT_RX_OPEN,
@@ -62,11 +68,13 @@ import {
   SW_LISTS,
   SW_LIST_SIZE,
   SYNC_BUSY,
+  SYNC_ERROR,
   SYNC_REINIT,
   SYNC_REMAP,
 } from '../src/abi/state';
 import { claim, publish, showFinished } from './claim';
 import { copyFrame } from './copy';
+import { mirrorRuns, mirrorSlots, surrender } from './monitor';
 import { deliverConverted } from './offload';
 import { isLearned, learnMac, lookupMac, MAC_MASK, portEntry } from './mac-table';
 import {
@@ -135,25 +143,26 @@ export function valeTxSync(stateBase: u32, kring: u32, token: u32, stateSlot: u3
     return SYNC_REINIT;
   }
   const head = load<u32>(kring, KR_RHEAD);
-  if (head != load<u32>(kring, KR_HWCUR)) {
+  const first = load<u32>(kring, KR_HWCUR);
+  if (head != first) {
     state = stateBase;
     source = kring;
     port = load<u32>(kring, KR_PORT);
     const batch = load<i32>(stateBase, SW_BATCH);
+    const sent = dist(first, head, load<u32>(kring, KR_NUM_SLOTS));
+    const copies = load<u32>(kring, KR_COPY_MON);
+    if (copies) answer |= mirrorSlots(state, kring, copies, KR_NEXT_TX, kring, first, sent, NS_TXMON);
     header = load<u32>(portEntry(stateBase, port), PT_HEADER);
     const detached = load<u32>(kring, KR_DETACHED) != 0;
     if (batch > 0 && !detached) forward(ring, head, batch < MAX_BATCH ? batch : MAX_BATCH);
-    else discard(head, detached ? DROP_DETACHED : DROP_DISABLED);
+    else drop(detached ? DROP_DETACHED : DROP_DISABLED, sent);
+    if (load<u32>(kring, KR_ZCOPY_MON)) answer |= surrender(state, kring, first, sent, NS_TXMON);
     store<u32>(kring, head, KR_HWCUR);
   }
   store<u32>(kring, head == 0 ? load<u32>(kring, KR_NUM_SLOTS) - 1 : head - 1, KR_HWTAIL);
   finish(kring, ring);
   leave(kring);
   return answer;
-}
-
-function discard(head: u32, reason: u32): void {
-  drop(reason, dist(load<u32>(source, KR_HWCUR), head, load<u32>(source, KR_NUM_SLOTS)));
 }
 
 @inline
@@ -394,10 +403,17 @@ function deliver(to: u32, ringIndex: u32, own: u32, flood: u32): void {
     return;
   }
   if (load<u32>(portEntry(state, to), PT_HEADER) != header) {
-    deliverConverted(state, source, header, portEntry(state, to), kring, a, b);
+    const target = portEntry(state, to);
+    deliverConverted(state, source, header, target, kring, a, b);
     answer |= takeBells(kring);
+    for (let m = load<u32>(kring, KR_COPY_MON); m != 0; m = load<u32>(state + m + KR_NEXT_RX)) {
+      deliverConverted(state, source, header, target, state + m, a, b);
+      answer |= takeBells(state + m);
+    }
     return;
   }
+  const ownHead = a;
+  const floodHead = b;
   const n = load<u32>(kring, KR_NUM_SLOTS);
   const block = claim(state, source, kring, n, need, a, b);
   const granted = <u32>block & 0xffff;
@@ -419,6 +435,8 @@ function deliver(to: u32, ringIndex: u32, own: u32, flood: u32): void {
   }
   publish(state, source, kring, block);
   answer |= takeBells(kring);
+  const copies = load<u32>(kring, KR_COPY_MON);
+  if (copies) answer |= mirrorRuns(state, source, copies, KR_NEXT_RX, ownHead, floodHead, granted);
 }
 
 /**
@@ -453,10 +471,12 @@ function copyRun(kring: u32, region: u32, n: u32, j: u32, from: u32, slots: u32)
 
 // ---- receive ---------------------------------------------------------------------------------------------
 
-/** Gives the slots up to head back to the switch, and shows what senders have finished. */
+/** Gives the slots up to head back to the switch, and shows what senders have finished.  Monitors' rings too. */
 export function valeRxSync(stateBase: u32, kring: u32, token: u32): u32 {
+  if (load<u32>(kring, KR_ORPHAN)) return SYNC_ERROR;
   if (!enter(kring, token)) return SYNC_BUSY;
   store<u32>(kring, atomic.load<u32>(stateBase, SW_EPOCH), KR_BUSY_EPOCH);
+  noBells();
   const ring = ringOf(kring, regionOf(kring));
   let result: u32 = 0;
   if (!rxPrologue(kring, ring)) {
@@ -464,7 +484,11 @@ export function valeRxSync(stateBase: u32, kring: u32, token: u32): u32 {
     result = SYNC_REINIT;
   } else {
     const head = load<u32>(kring, KR_RHEAD);
-    if (head != load<u32>(kring, KR_HWCUR)) {
+    const first = load<u32>(kring, KR_HWCUR);
+    if (head != first) {
+      if (load<u32>(kring, KR_ZCOPY_MON)) {
+        result |= surrender(stateBase, kring, first, dist(first, head, load<u32>(kring, KR_NUM_SLOTS)), 0);
+      }
       store<u32>(kring, head, KR_HWCUR);
       atomic.store<u32>(kring + KR_RELEASED, head);
     }

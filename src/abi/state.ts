@@ -42,6 +42,12 @@ export const KR_OWNERS_OFS = 44; //   VALE rx: u64 per slot, see "who claimed"
 export const KR_ID = 48; //           VALE tx: names the claimant, 1..65535, unique on the switch
 export const KR_DETACHED = 52; //     u32  VALE tx: 1 once its port was taken off the switch while open
 
+export const KR_COPY_MON = 56; //     first monitor that gets copies of this ring's frames, offset in this state
+export const KR_ZCOPY_MON = 60; //    monitor that gets this ring's buffers when they are done with
+export const KR_NEXT_TX = 64; //      monitor rx: the next one on the tx ring that it watches
+export const KR_NEXT_RX = 68; //      and on the rx ring
+export const KR_ORPHAN = 72; //       u32  monitor: 1 once what it watched is closed
+
 export const KR_BUSY = 128; //        u32  0, or token of the client that runs a sync on this ring
 export const KR_BUSY_EPOCH = 132; //  u32  the switch's epoch which that sync works by
 export const KR_HWCUR = 136;
@@ -73,6 +79,8 @@ export const KIND_VALE_TX = 1;
 export const KIND_VALE_RX = 2;
 export const KIND_PIPE_TX = 3;
 export const KIND_PIPE_RX = 4;
+export const KIND_MONITOR_TX = 5;
+export const KIND_MONITOR_RX = 6;
 
 // Why a packet was dropped, counted at the sender's ring; names in DROP_NAMES, same order.
 export const DROP_FULL = 0; //      receiver's ring full
@@ -144,8 +152,8 @@ export const DEFAULT_MFS = 1514;
 
 // ---- pipe ----------------------------------------------------------------------------------------------
 
-/** State of a pipe: a header as short as this, then the krings of both ends. */
-export const PIPE_HEAP = 4096;
+/** State of a pipe: laid out like a switch's, its two ends as ports; room for the krings of monitors. */
+export const PIPE_SIZE = 0x200000;
 
 // ---- system: one per module, shared by all of its clients ------------------------------------------------
 
@@ -190,6 +198,7 @@ export const SYNC_RING_BELLS = 1; // bells to ring are in the scratch area
 export const SYNC_REMAP = 2; //      nothing done: the switch has changed, map and call again
 export const SYNC_BUSY = 4; //       nothing done: another sync of this ring is running
 export const SYNC_REINIT = 8; //     the application broke the ring, it was reset
+export const SYNC_ERROR = 16; //     nothing done, EIO: a monitor cannot send, or what it watched is closed
 
 // Scratch area of a thread
 export const SC_BELL_COUNT = 0; //   u32

@@ -44,10 +44,15 @@ export class Connection {
     this.#use(socket);
   }
 
-  /** Connects, starting the module if need be. `purpose` completes "Cannot ..." in errors. */
-  static async open(directory: string, purpose: string): Promise<Connection> {
+  /**
+   * Connects, starting the module if need be.
+   * @param purpose  completes "Cannot ..." in errors
+   * @param pass  shows the module that it started this client itself
+   */
+  static async open(directory: string, purpose: string, pass?: string): Promise<Connection> {
     const connection = new Connection(directory, await connectOrStart(directory, purpose));
-    connection.hello = await connection.request('hello', introduction());
+    const passed = pass === undefined ? {} : { pass };
+    connection.hello = await connection.request('hello', { ...introduction(), ...passed });
     return connection;
   }
 

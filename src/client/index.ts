@@ -1,8 +1,9 @@
 // The library: `import { open } from 'netmap'`.
 
-export { NetmapError } from '../abi/errors.ts';
+export { ERRNO, type ErrnoName, NetmapError } from '../abi/errors.ts';
 export { SEQUENCE_OFS } from '../abi/frames.ts';
 export * from '../abi/netmap.ts';
+export { Bridge, type BridgeOptions, type BridgeTurn } from './bridge.ts';
 export { load, type ModuleStatus, status, unload } from './control.ts';
 export { bounce, type Digit, FrameTable, FrameTemplate, fillLengths, ReceiveTotals } from './frames.ts';
 export { type OpenOptions, open, portInfo, setParameter } from './open.ts';
@@ -39,4 +40,5 @@ export {
   newIf,
   type PortShape,
   setHeaderLength,
+  setPolling,
 } from './vale.ts';

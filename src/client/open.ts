@@ -23,6 +23,8 @@ export interface OpenOptions {
   ringId?: number;
   /** Runtime directory of the module, instead of NETMAP_DIR or the default. */
   directory?: string;
+  /** For workers of the module itself: what it gave them to be known by. */
+  pass?: string;
 }
 
 /**
@@ -33,7 +35,7 @@ export interface OpenOptions {
  */
 export async function open(name: string, options: OpenOptions = {}): Promise<Port> {
   const request = registerRequest(parsePortName(name), options);
-  const runtime = await runtimeFor(`open "${name}"`, options.directory ?? runtimeDirectory());
+  const runtime = await runtimeFor(`open "${name}"`, options.directory ?? runtimeDirectory(), options.pass);
   const reply = await runtime.connection!.request('register', request);
   try {
     return Port.map(runtime, request.name, reply);

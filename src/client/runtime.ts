@@ -23,17 +23,17 @@ const runtimes = new Map<string, Promise<Runtime>>();
 const lent = new Map<SharedArrayBuffer, Runtime>();
 
 /** The runtime of this thread for a module's directory, made at first use. */
-export function runtimeFor(purpose: string, directory = runtimeDirectory()): Promise<Runtime> {
+export function runtimeFor(purpose: string, directory = runtimeDirectory(), pass?: string): Promise<Runtime> {
   const known = runtimes.get(directory);
   if (known) return known;
-  const made = create(directory, purpose);
+  const made = create(directory, purpose, pass);
   runtimes.set(directory, made);
   made.catch(() => runtimes.delete(directory));
   return made;
 }
 
-async function create(directory: string, purpose: string): Promise<Runtime> {
-  const connection = await Connection.open(directory, purpose);
+async function create(directory: string, purpose: string, pass?: string): Promise<Runtime> {
+  const connection = await Connection.open(directory, purpose, pass);
   try {
     const { token, system } = connection.hello!;
     const arena = Arena.create();

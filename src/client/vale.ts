@@ -89,6 +89,26 @@ export function locatePort(name: string, { directory }: Where = {}): Promise<Lis
 }
 
 /**
+ * VALE_POLLING_ENABLE and DISABLE: has the rings of an attached NIC polled by threads of the module.
+ * @param how  mode 1: one CPU for all rings; 2: one CPU a ring, from firstCpu on
+ * @throws NetmapError EINVAL, ENXIO, EOPNOTSUPP (spec api §3.5.9)
+ */
+export async function setPolling(
+  name: string,
+  enable: boolean,
+  {
+    mode = 1,
+    firstCpu = 0,
+    cpus = 1,
+    directory,
+  }: Where & { mode?: number; firstCpu?: number; cpus?: number } = {},
+): Promise<void> {
+  await ask(directory, `poll "${name}"`, (connection) =>
+    connection.request('valePolling', { name, enable, mode, firstCpu, cpus }),
+  );
+}
+
+/**
  * PORT_HDR_SET: bytes of virtio-net header in front of each of a switch port's frames, 0, 10 or 12.
  * @throws NetmapError EINVAL, ENXIO (spec api §3.5.7)
  */

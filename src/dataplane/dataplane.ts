@@ -7,10 +7,11 @@ export interface DataPlane {
   useScratch(address: number): void;
   valeTxSync(state: number, kring: number, token: number, stateSlot: number): number;
   valeRxSync(state: number, kring: number, token: number): number;
-  pipeTxSync(state: number, kring: number, token: number): number;
+  pipeTxSync(state: number, kring: number, token: number, stateSlot: number): number;
   pipeRxSync(state: number, kring: number, token: number): number;
   repairSender(state: number, source: number): number;
   repairPipe(state: number, kring: number, transmits: boolean): number;
+  wake(kring: number): number;
   armBell(kring: number, bell: number): number;
 
   fillTemplate(
@@ -53,6 +54,16 @@ export interface DataPlane {
   drain(ring: number, head: number, count: number, totals: number): void;
   drainSequence(ring: number, head: number, count: number, bufs: number, totals: number): void;
   readPayload(ring: number, head: number, count: number, bufs: number): bigint;
+  moveSlots(
+    rx: number,
+    rxHead: number,
+    rxBufs: number,
+    tx: number,
+    txHead: number,
+    txBufs: number,
+    count: number,
+    swap: boolean,
+  ): void;
   bounce(rx: number, rxHead: number, count: number, tx: number, txHead: number, bufs: number): void;
 }
 

@@ -22,6 +22,8 @@ export interface ValePort extends Common {
   headerLength: number;
   /** The port made by VALE_NEWIF that this is the attached or open form of. */
   readonly persistent: PersistentPort | undefined;
+  /** The persistent port, attached to another switch, whose frames come and go here. */
+  readonly link: PersistentPort | undefined;
 }
 
 /** A port made by VALE_NEWIF: memory and a name of its own; rings only while it is attached or open. */
@@ -33,6 +35,8 @@ export interface PersistentPort {
   placed: ValePort | undefined;
   /** Switch that it is attached to. */
   attached: string | undefined;
+  /** Its port on a second switch: frames go between the two. */
+  link: ValePort | undefined;
 }
 
 export interface PipeEnd extends Common {

@@ -36,7 +36,7 @@ export function restore(registry: Registry, record: RegistryRecord, holders: rea
     const shared = regions.get(region);
     if (!shared) continue;
     shared.users++;
-    const port = { name, region: shared, sizes, headerLength, placed: undefined };
+    const port = { name, region: shared, sizes, headerLength, placed: undefined, link: undefined };
     vale.persistent.set(name, { ...port, attached: attached ?? undefined });
   }
   const common = (adapter: { name: string; region: number; state: number; tx: Ring[]; rx: Ring[] }) => {
@@ -55,9 +55,12 @@ export function restore(registry: Registry, record: RegistryRecord, holders: rea
       continue;
     }
     sw.setModule(entry.port, shared.region.object);
-    const persistent = entry.persistent === null ? undefined : vale.persistent.get(entry.persistent);
+    const named = (name: string | null) => (name === null ? undefined : vale.persistent.get(name));
+    const persistent = named(entry.persistent);
+    const link = named(entry.link);
     const { port, headerLength } = entry;
-    const adapter: ValePort = { kind: 'vale', ...shared, sw, port, headerLength, persistent };
+    const adapter: ValePort = { kind: 'vale', ...shared, sw, port, headerLength, persistent, link };
+    if (link) link.link = adapter;
     if (persistent) persistent.placed = adapter;
     else shared.region.users++;
     ports.adapters.set(entry.name, adapter);
@@ -80,7 +83,26 @@ export function restore(registry: Registry, record: RegistryRecord, holders: rea
   }
   const lost = restoreRegistrations(registry, record);
   markTaken(registry);
+  rebuildPersistent(registry, record);
   return lost;
+}
+
+/** Persistent ports, and links, that nobody had open went with the module's memory: they held nothing, and are made again. */
+function rebuildPersistent({ ports }: Registry, record: RegistryRecord): void {
+  const { vale } = ports;
+  for (const { name, sizes, headerLength, attached } of record.persistent) {
+    let port = vale.persistent.get(name);
+    if (!port) {
+      const request = { name, ...sizes, mode: 0, ringId: 0, flags: 0, memId: 0, extraBufs: 0 };
+      port = vale.newIf(request, false);
+      port.headerLength = headerLength;
+    }
+    if (attached !== null && !port.placed) vale.attach(port, attached, `${attached}:${name}`);
+  }
+  for (const { name, sw, link } of record.valePorts) {
+    const port = link === null ? undefined : vale.persistent.get(link);
+    if (port && !port.link) vale.createLink(port, sw, name);
+  }
 }
 
 function restoreRegistrations(registry: Registry, record: RegistryRecord): Set<number> {

@@ -50,6 +50,7 @@ const recordSchema = v.object({
       port: v.object({ index: n, hidden: v.boolean(), krings: v.object({ ofs: n, size: n }) }),
       headerLength: n,
       persistent: v.nullable(v.string()),
+      link: v.nullable(v.string()),
     }),
   ),
   pipes: v.array(v.object({ parent: v.string(), id: v.string(), ends: v.array(v.object(adapter)) })),

@@ -42,7 +42,10 @@ function main(): void {
     unload: () => setImmediate(unload),
     used: () => idle.update(module.users),
   });
-  server.on('listening', () => process.stdout.write(`ready ${process.pid}\n`));
+  server.on('listening', () => {
+    process.stdout.write(`ready ${process.pid}\n`);
+    if (crashed) module.relink().catch((error) => console.error(error));
+  });
   server.on('error', (error) =>
     fail(new NetmapError('EACCES', `Cannot listen on ${path}: ${error.message}`)),
   );
@@ -51,8 +54,9 @@ function main(): void {
   // Whoever started us may have closed the other ends of these.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
 
-  function unload(): void {
+  async function unload(): Promise<void> {
     server.close();
+    await module.close();
     fs.rmSync(path, { force: true });
     fs.rmSync(lockPath(directory), { force: true });
     process.exit(0);

@@ -1,6 +1,7 @@
 // The module: plays the kernel's part.  Owns the system memory, the registry and the list of clients; keeps
 // the registry's record; takes over what a module before it has left.
 
+import { randomUUID } from 'node:crypto';
 import { NetmapError } from '../abi/errors.ts';
 import * as st from '../abi/state.ts';
 import { Bells } from '../dataplane/bells.ts';
@@ -8,9 +9,10 @@ import { instantiate } from '../dataplane/dataplane.ts';
 import { Arena } from '../mem/arena.ts';
 import { type ObjectRef, os } from '../os/index.ts';
 import type { HelloReply, Status } from '../protocol/messages.ts';
-import type { Adapter } from './adapter.ts';
+import type { Adapter, ValePort } from './adapter.ts';
 import { restore } from './adopt.ts';
 import { type RegistryRecord, readRecord, writeRecord } from './journal.ts';
+import { Links } from './links.ts';
 import { Memory } from './memory.ts';
 import { Registry } from './registry.ts';
 
@@ -20,6 +22,8 @@ export interface Client {
   readonly token: number;
   readonly pid: number;
   readonly startTime: string;
+  /** A worker of the module's own: may open what belongs to the switches. */
+  readonly internal: boolean;
   /** False between a module's restart and the client's return. */
   connected: boolean;
 }
@@ -28,9 +32,12 @@ export class Module {
   readonly directory: string;
   readonly registry: Registry;
   readonly clients = new Map<number, Client>();
+  /** What workers of the module show to be known as such. */
+  readonly pass = randomUUID();
   readonly #arena: Arena;
   readonly #system: ObjectRef;
   readonly #systemAddress: number;
+  readonly #links: Links;
   readonly #lost: NodeJS.Timeout;
   #nextToken = 1;
 
@@ -38,6 +45,7 @@ export class Module {
   constructor(directory: string, survivors: boolean) {
     this.directory = directory;
     this.#arena = Arena.create();
+    this.#links = new Links(directory, this.pass);
     const name = `netmap-system ${directory}`.slice(0, 240);
     const old = survivors ? openFirst(os.findObjects(name)) : undefined;
     const object = old ?? os.createObject(name, st.SYS_SIZE);
@@ -73,7 +81,7 @@ export class Module {
   }
 
   /** A client introduces itself, for the first time or, with its token, after the module's restart. */
-  hello(pid: number, startTime: string, token?: number): Client {
+  hello(pid: number, startTime: string, token?: number, pass?: string): Client {
     const known = token === undefined ? undefined : this.clients.get(token);
     if (known && known.pid === pid && known.startTime === startTime) {
       known.connected = true;
@@ -85,7 +93,8 @@ export class Module {
         `Cannot take client ${token} back: this module knows nothing of it; open its ports again`,
       );
     }
-    const client: Client = { token: this.#nextToken++, pid, startTime, connected: true };
+    const internal = pass !== undefined && pass === this.pass;
+    const client: Client = { token: this.#nextToken++, pid, startTime, internal, connected: true };
     this.clients.set(client.token, client);
     this.keep();
     return client;
@@ -100,6 +109,35 @@ export class Module {
     if (!this.clients.delete(client.token)) return;
     this.registry.releaseClient(client.token);
     this.keep();
+  }
+
+  /** VALE_ATTACH. @returns the port's index. */
+  async attach(name: string): Promise<number> {
+    const port = this.change(({ ports }, isOpen) => ports.attach(name, isOpen));
+    if (port.link) {
+      try {
+        await this.#startLink(port);
+      } catch (error) {
+        this.change(({ ports }, isOpen) => ports.detach(name, isOpen));
+        throw error;
+      }
+    }
+    return port.port.index;
+  }
+
+  /** VALE_DETACH. @returns the index that the port had. */
+  async detach(name: string): Promise<number> {
+    await this.#links.stop(name);
+    return this.change(({ ports }, isOpen) => ports.detach(name, isOpen));
+  }
+
+  /** Before the process ends. */
+  async close(): Promise<void> {
+    await this.#links.stopAll();
+  }
+
+  #startLink(port: ValePort): Promise<void> {
+    return this.#links.start(port.name, [port.link!.placed!.name, port.name]);
   }
 
   /** A request that changes which ports there are. */
@@ -163,6 +201,7 @@ export class Module {
                 port: adapter.port,
                 headerLength: adapter.headerLength,
                 persistent: adapter.persistent?.name ?? null,
+                link: adapter.link?.name ?? null,
               },
             ]
           : [],
@@ -191,10 +230,18 @@ export class Module {
       .map(({ pid }) => pid);
     const lost = restore(this.registry, record, [...new Set(holders)]);
     for (const { token, pid, startTime } of record.clients) {
-      this.clients.set(token, { token, pid, startTime, connected: false });
+      this.clients.set(token, { token, pid, startTime, internal: false, connected: false });
     }
     for (const token of lost) this.registry.releaseClient(token);
     this.#dropDead();
+  }
+
+  /** Starts again, once the socket listens, the links that the module before had. */
+  async relink(): Promise<void> {
+    const links = [...this.registry.ports.adapters.values()].filter(
+      (adapter): adapter is ValePort => adapter.kind === 'vale' && adapter.link !== undefined,
+    );
+    await Promise.all(links.map((port) => this.#startLink(port)));
   }
 
   #anyLost(): boolean {

@@ -68,7 +68,7 @@ export class Ports {
     const inUse = this.pipes.parentsInUse();
     for (const adapter of [...this.adapters.values()]) {
       if (adapter.kind !== 'vale' || isOpen(adapter) || inUse.has(adapter.name)) continue;
-      if (adapter.persistent?.attached === undefined) this.vale.destroy(adapter);
+      if (adapter.persistent?.attached === undefined && !adapter.link) this.vale.destroy(adapter);
     }
     this.pipes.collect();
   }
@@ -96,7 +96,11 @@ export class Ports {
     this.vale.delIf(port);
   }
 
-  /** VALE_ATTACH. @throws NetmapError EINVAL, EBUSY, ENOMEM, EOPNOTSUPP. */
+  /**
+   * VALE_ATTACH.  A persistent port that is on a switch already gets a port on the second one, for a link
+   * between the two.
+   * @throws NetmapError EINVAL, EBUSY, ENOMEM, EOPNOTSUPP.
+   */
   attach(name: string, isOpen: (adapter: Adapter) => boolean): ValePort {
     const { switchName, port: portName } = splitAttachName(name);
     const refuse = (code: 'EBUSY' | 'EINVAL' | 'EOPNOTSUPP', why: string) =>
@@ -111,9 +115,10 @@ export class Ports {
         `there is no interface or persistent port "${portName}"; make one with "vale-ctl -n ${portName}"`,
       );
     }
-    if (port.attached !== undefined)
-      throw refuse('EOPNOTSUPP', `"${portName}" is attached to ${port.attached}; detach it there first`);
     if (port.placed && isOpen(port.placed)) throw refuse('EBUSY', `"${portName}" is open; close it first`);
+    if (port.link)
+      throw refuse('EBUSY', `"${portName}" links ${port.attached} and ${port.link.sw.name} already`);
+    if (port.attached !== undefined) return this.vale.createLink(port, switchName, name);
     if (port.placed) this.vale.destroy(port.placed);
     return this.vale.attach(port, switchName, name);
   }
@@ -125,10 +130,20 @@ export class Ports {
     if (adapter?.kind !== 'vale') {
       throw new NetmapError('ENXIO', `Cannot detach "${name}": there is no such port; "vale-ctl" lists all`);
     }
+    if (adapter.link) {
+      this.vale.destroy(adapter);
+      return adapter.port.index;
+    }
     if (!adapter.persistent) {
       throw new NetmapError(
         'EBUSY',
         `Cannot detach "${name}": it was opened, not attached, and goes with its last user`,
+      );
+    }
+    if (adapter.persistent.link) {
+      throw new NetmapError(
+        'EBUSY',
+        `Cannot detach "${name}": it links two switches; detach "${adapter.persistent.link.name}" first`,
       );
     }
     const { index } = adapter.port;
@@ -171,6 +186,17 @@ export class Ports {
         ? [{ name: adapter.name, bridge: adapter.sw.index, port: adapter.port.index }]
         : [],
     );
+  }
+
+  /** VALE_POLLING_ENABLE and DISABLE: only attached NICs can be polled. @throws NetmapError EINVAL, ENXIO, EOPNOTSUPP. */
+  refusePolling(name: string): never {
+    splitAttachName(name);
+    if (!this.adapters.has(name))
+      throw new NetmapError(
+        'ENXIO',
+        `Cannot poll "${name}": no switch has such a port; "vale-ctl" lists all`,
+      );
+    throw new NetmapError('EOPNOTSUPP', `Cannot poll "${name}": it is no network interface`);
   }
 
   /** PORT_HDR_SET. @throws NetmapError EINVAL, ENXIO. */

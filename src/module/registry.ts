@@ -16,6 +16,8 @@ import { createIf, destroyIf, type Ring, transmits } from './rings.ts';
 export interface Requester {
   readonly token: number;
   readonly pid: number;
+  /** A worker of the module itself. */
+  readonly internal: boolean;
 }
 
 export class Registry {
@@ -43,6 +45,7 @@ export class Registry {
     try {
       const adapter = this.ports.open(request);
       checkHeader(adapter, request);
+      if (!requester.internal) checkLinked(adapter);
       const { tx, rx } = bind(adapter, request);
       const bound = new Set<Ring>([...tx, ...rx]);
       const { ifOfs, extraBufs } = createIf(this.memory, adapter.region, {
@@ -209,5 +212,14 @@ function checkHeader(adapter: Adapter, { name, flags }: RegisterRequest): void {
   throw new NetmapError(
     'EIO',
     `Cannot open "${name}": its frames carry a virtio-net header of ${adapter.headerLength} bytes; open it with NR_ACCEPT_VNET_HDR`,
+  );
+}
+
+/** @throws NetmapError EBUSY: the port's frames go to another switch. */
+function checkLinked(adapter: Adapter): void {
+  if (adapter.kind !== 'vale' || !(adapter.link || adapter.persistent?.link)) return;
+  throw new NetmapError(
+    'EBUSY',
+    `Cannot open "${adapter.name}": it links two switches; detach it from the second one first`,
   );
 }

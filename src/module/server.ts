@@ -58,7 +58,7 @@ class Connection {
   #receive(chunk: string): void {
     clearTimeout(this.#lineTimer);
     try {
-      for (const line of this.#reader.push(chunk)) if (line !== '') this.#answer(line);
+      for (const line of this.#reader.push(chunk)) if (line !== '') void this.#answer(line);
     } catch (error) {
       this.#drop(error as NetmapError);
       return;
@@ -75,12 +75,12 @@ class Connection {
     }
   }
 
-  #answer(line: string): void {
+  async #answer(line: string): Promise<void> {
     let id = 0;
     try {
       const request = parse(line);
       id = request.id;
-      const ok = (handlers[request.op] as Handler<Operation>)(request, this);
+      const ok = await (handlers[request.op] as Handler<Operation>)(request, this);
       this.#send({ id, ok });
     } catch (error) {
       if (!(error instanceof NetmapError)) console.error(error);
@@ -117,9 +117,9 @@ class Connection {
 }
 
 const handlers: { [O in Operation]: Handler<O> } = {
-  hello({ pid, startTime, token }, connection) {
+  hello({ pid, startTime, token, pass }, connection) {
     if (connection.client) throw new NetmapError('EPROTO', 'Cannot say "hello" twice on one connection');
-    connection.client = connection.module.hello(pid, startTime, token);
+    connection.client = connection.module.hello(pid, startTime, token, pass);
     connection.events.used();
     return connection.module.helloReply(connection.client);
   },
@@ -134,14 +134,11 @@ const handlers: { [O in Operation]: Handler<O> } = {
     return {};
   },
   portInfo: (request, { module }) => module.registry.portInfo(request),
-  valeAttach(request, { module }) {
+  async valeAttach(request, { module }) {
     checkAttach(request);
-    const { port } = module.change(({ ports }, isOpen) => ports.attach(request.name, isOpen));
-    return { port: port.index };
+    return { port: await module.attach(request.name) };
   },
-  valeDetach: ({ name }, { module }) => ({
-    port: module.change(({ ports }, isOpen) => ports.detach(name, isOpen)),
-  }),
+  valeDetach: async ({ name }, { module }) => ({ port: await module.detach(name) }),
   valeList: ({ name, bridge, port }, { module: { registry } }) =>
     name === '' ? registry.ports.firstFrom(bridge, port) : registry.ports.locate(name),
   valeNewIf(request, { module }) {
@@ -150,6 +147,10 @@ const handlers: { [O in Operation]: Handler<O> } = {
   },
   valeDelIf({ name }, { module }) {
     module.change(({ ports }, isOpen) => ports.delIf(name, isOpen));
+    return {};
+  },
+  valePolling({ name }, { module }) {
+    module.registry.ports.refusePolling(name);
     return {};
   },
   portHeaderSet({ name, length }, { module }) {

@@ -47,11 +47,22 @@ export class ValePorts {
     });
   }
 
+  /** A port on a second switch, for the frames of a persistent port that is attached to a first. */
+  createLink(port: PersistentPort, switchName: string, name: string): ValePort {
+    return Undo.around((undo) => {
+      const sw = this.#switch(switchName, name, undo);
+      const region = this.#stock.region({ memId: 0, name }, portGeometry(port.sizes, 0), undo);
+      port.link = this.#place(name, sw, region, port.sizes, undo, { link: port });
+      return port.link;
+    });
+  }
+
   /** Takes a port off its switch; its memory goes unless it is a persistent port's. */
   destroy(port: ValePort): void {
     this.#adapters.delete(port.name);
     port.sw.remove(port.port);
     this.#stock.releaseRings(port.region, [...port.tx, ...port.rx]);
+    if (port.link) port.link.link = undefined;
     if (port.persistent) port.persistent.placed = undefined;
     else this.#stock.memory.releaseRegion(port.region);
     this.#dropIfEmpty(port.sw);
@@ -79,6 +90,7 @@ export class ValePorts {
         headerLength: 0,
         placed: undefined,
         attached: undefined,
+        link: undefined,
       };
       this.persistent.set(name, port);
       return port;
@@ -102,7 +114,7 @@ export class ValePorts {
   attach(port: PersistentPort, switchName: string, name: string): ValePort {
     return Undo.around((undo) => {
       const sw = this.#switch(switchName, name, undo);
-      const placed = this.#place(name, sw, port.region, port.sizes, undo, port);
+      const placed = this.#place(name, sw, port.region, port.sizes, undo, { persistent: port });
       port.attached = switchName;
       return placed;
     });
@@ -135,7 +147,7 @@ export class ValePorts {
       const sw = new Switch(this.#stock.memory, port.name, -1);
       this.switches.set(sw.name, sw);
       undo.push(() => this.#dropIfEmpty(sw));
-      return this.#place(port.name, sw, port.region, port.sizes, undo, port);
+      return this.#place(port.name, sw, port.region, port.sizes, undo, { persistent: port });
     });
   }
 
@@ -152,7 +164,7 @@ export class ValePorts {
     region: Region,
     sizes: PortSizes,
     undo: Undo,
-    persistent?: PersistentPort,
+    { persistent, link }: { persistent?: PersistentPort; link?: PersistentPort } = {},
   ): ValePort {
     const plan = { name, txRings: sizes.txRings, rxRings: sizes.rxRings, rxSlots: sizes.rxSlots };
     const port = sw.reserve(plan);
@@ -179,6 +191,7 @@ export class ValePorts {
       port,
       headerLength: 0,
       persistent,
+      link,
     };
     if (persistent) persistent.placed = adapter;
     this.setHeader(adapter, persistent?.headerLength ?? 0);

@@ -31,7 +31,14 @@ const register = v.object({
 export type RegisterRequest = v.InferOutput<typeof register>;
 
 export const requestSchema = v.variant('op', [
-  v.object({ id, op: v.literal('hello'), pid, startTime: text, token: v.optional(u32) }),
+  v.object({
+    id,
+    op: v.literal('hello'),
+    pid,
+    startTime: text,
+    token: v.optional(u32),
+    pass: v.optional(text),
+  }),
   v.object({ id, op: v.literal('register'), ...register.entries }),
   v.object({ id, op: v.literal('release'), registration: id }),
   v.object({ id, op: v.literal('portInfo'), ...register.entries }),
@@ -40,6 +47,15 @@ export const requestSchema = v.variant('op', [
   v.object({ id, op: v.literal('valeList'), name, bridge: u16, port: u32 }),
   v.object({ id, op: v.literal('valeNewIf'), name, ...sizes, memId: u16 }),
   v.object({ id, op: v.literal('valeDelIf'), name }),
+  v.object({
+    id,
+    op: v.literal('valePolling'),
+    name,
+    enable: v.boolean(),
+    mode: u32,
+    firstCpu: u32,
+    cpus: u32,
+  }),
   v.object({ id, op: v.literal('portHeaderSet'), name, length: u32 }),
   v.object({ id, op: v.literal('portHeaderGet'), name }),
   v.object({ id, op: v.literal('status') }),
@@ -122,6 +138,7 @@ export const replySchemas = {
   valeList: listed,
   valeNewIf: v.object({ ...sizes, memId: u16 }),
   valeDelIf: v.object({}),
+  valePolling: v.object({}),
   portHeaderSet: v.object({}),
   portHeaderGet: v.object({ length: u32 }),
   status,

@@ -20,6 +20,39 @@ describe('spec ports §7.1, persistent ports', () => {
     });
   });
 
+  test('V33 attached to A, to A again, to B: done, EBUSY, done', async () => {
+    await withPersistent(async (name) => {
+      const [one, two] = [fresh(), fresh()];
+      await attach(`${one}:${name}`);
+      await refuses(attach(`${one}:${name}`), 'EBUSY');
+      await attach(`${two}:${name}`);
+      await refuses(attach(`${fresh()}:${name}`), 'EBUSY');
+      await refuses(open(`${two}:${name}`), 'EBUSY', /links two switches/);
+      await using([open(`${one}:x`), open(`${two}:y`)], async (x, y) => {
+        send(x, [frame({ mark: 1 })]);
+        await y.readable();
+        assert.deepEqual(marks(y), [1]);
+        send(y, [frame({ mark: 2, src: 2 })]);
+        await x.readable();
+        assert.deepEqual(marks(x), [2]);
+      });
+    });
+  });
+
+  test('V34 DELIF while attached to A and B, detached out of order, is EBUSY until all is undone', async () => {
+    const [one, two] = [fresh(), fresh()];
+    await newIf('v34');
+    await attach(`${one}:v34`);
+    await attach(`${two}:v34`);
+    await refuses(delIf('v34'), 'EBUSY');
+    await refuses(detach(`${one}:v34`), 'EBUSY');
+    await detach(`${two}:v34`);
+    await refuses(delIf('v34'), 'EBUSY');
+    await detach(`${one}:v34`);
+    await delIf('v34');
+    assert.deepEqual(await listPorts(), []);
+  });
+
   test('V35 DELIF of a NIC is EINVAL, of nothing ENXIO', async () => {
     await refuses(delIf('lo'), 'EINVAL');
     await refuses(delIf('nothing'), 'ENXIO');
@@ -137,8 +170,8 @@ async function withPersistent(work: (name: string) => Promise<void>): Promise<vo
   try {
     await work(name);
   } finally {
-    for (const { name: attached } of await listPorts())
-      if (attached.endsWith(`:${name}`)) await detach(attached);
+    const attached = (await listPorts()).filter((port) => port.name.endsWith(`:${name}`));
+    for (const port of attached.reverse()) await detach(port.name);
     await delIf(name);
   }
 }
