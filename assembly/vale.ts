@@ -180,8 +180,6 @@ function forward(ring: u32, head: u32, batch: u32): void {
   const bufCount = load<u32>(source, KR_BUF_COUNT);
   const ringId = load<u32>(source, KR_RING_ID);
   const entryBase = entryAt(0);
-  // Behind a virtio-net header nothing is where the short loop looks for it.
-  const special: u32 = header ? NS_MOREFRAG : 0;
   let lastSrc = load<u64>(source, KR_LAST_SRC);
   if (lastSrc != NO_MAC && !isLearned(state, lastSrc, port)) lastSrc = NO_MAC;
   let lastDst: u64 = 0;
@@ -205,17 +203,18 @@ function forward(ring: u32, head: u32, batch: u32): void {
       more = 0;
       room = batch;
     }
-    // Slots in a row, as far as the ring's end and the batch allow.
-    const inRow = (head > k ? head : n) - k;
+    // Slots in a row, as far as the ring's end and the batch allow.  Behind a virtio-net header nothing is where
+    // the short loop looks for it.
+    const inRow: u32 = header ? 0 : (head > k ? head : n) - k;
     const start = slots + k * SLOT_SIZE;
     const stop = start + (inRow < room ? inRow : room) * SLOT_SIZE;
     let slot = start;
-    let chain = false;
+    let chain = header != 0;
     for (; slot != stop; slot += SLOT_SIZE) {
       const word = load<u64>(slot); // The only read of this slot.
       const len = <u32>(word >> 32) & 0xffff;
       const flags = <u32>(word >> 48);
-      if ((flags | special) & (NS_BUF_CHANGED | NS_INDIRECT | NS_MOREFRAG | NS_NO_LEARN)) {
+      if (flags & (NS_BUF_CHANGED | NS_INDIRECT | NS_MOREFRAG | NS_NO_LEARN)) {
         chain = true;
         break;
       }

@@ -152,8 +152,8 @@ export const DEFAULT_MFS = 1514;
 
 // ---- pipe ----------------------------------------------------------------------------------------------
 
-/** State of a pipe: laid out like a switch's, its two ends as ports; room for the krings of monitors. */
-export const PIPE_SIZE = 0x200000;
+/** A pipe's state is laid out like a switch's, its two ends as ports; beside their krings it has so much room for monitors. */
+export const PIPE_MONITOR_ROOM = 0x100000;
 
 // ---- system: one per module, shared by all of its clients ------------------------------------------------
 

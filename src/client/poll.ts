@@ -4,7 +4,7 @@
 
 import net from 'node:net';
 import { NetmapError } from '../abi/errors.ts';
-import { SYNC_REINIT } from '../abi/state.ts';
+import { SYNC_ERROR, SYNC_REINIT } from '../abi/state.ts';
 import type { Bell } from '../dataplane/bells.ts';
 import { os } from '../os/index.ts';
 import type { Port } from './port.ts';
@@ -22,7 +22,10 @@ export interface PortTarget {
   port: Port;
   /** What is waited for. */
   events: 'in' | 'out' | 'both';
-  /** POLLIN, POLLOUT, POLLERR bits: filled in. POLLERR: a ring was found broken and was reset. */
+  /**
+   * POLLIN, POLLOUT, POLLERR bits: filled in.  POLLERR: a ring was found broken and was reset; a monitor was asked
+   * to send, or what it watched is closed.
+   */
   revents?: number;
 }
 
@@ -145,17 +148,18 @@ function lookAt(port: Port, wanted: number): number {
     if (found & POLLOUT || !(wanted & POLLOUT)) {
       if (!ring.pending) continue;
     }
-    broken |= port.txSyncRing(ring);
-    if (wanted & POLLOUT && ring.cur !== ring.tail) found |= POLLOUT;
+    const answer = port.txSyncRing(ring);
+    broken |= answer;
+    if (wanted & POLLOUT && !(answer & SYNC_ERROR) && ring.cur !== ring.tail) found |= POLLOUT;
   }
   if (wanted & POLLIN) {
-    broken |= port.rxSync();
+    for (const ring of port.rxRings) broken |= port.rxSyncRing(ring);
     if (port.rxRings.some((ring) => ring.cur !== ring.tail)) {
       found |= POLLIN;
       port.stamp();
     }
   }
-  return broken & SYNC_REINIT ? found | POLLERR : found;
+  return broken & (SYNC_REINIT | SYNC_ERROR) ? found | POLLERR : found;
 }
 
 // ---- arming --------------------------------------------------------------------------------------------------

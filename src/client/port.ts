@@ -70,8 +70,12 @@ export class Port implements Disposable {
     this.txRings = reply.tx.map(ring);
     this.rxRings = reply.rx.map(ring);
     const { dataPlane } = runtime;
-    this.#tx = reply.kind === 'vale' ? dataPlane.valeTxSync : dataPlane.pipeTxSync;
-    this.#rx = reply.kind === 'vale' ? dataPlane.valeRxSync : dataPlane.pipeRxSync;
+    const syncs: Record<RegisterReply['kind'], [Sync, Sync]> = {
+      vale: [dataPlane.valeTxSync, dataPlane.valeRxSync],
+      pipe: [dataPlane.pipeTxSync, dataPlane.pipeRxSync],
+      monitor: [() => st.SYNC_ERROR, dataPlane.valeRxSync], // Its ring is filled as a switch port's is.
+    };
+    [this.#tx, this.#rx] = syncs[reply.kind];
   }
 
   /** Maps what a registration was given, and commits its rings and buffers. */
@@ -83,8 +87,8 @@ export class Port implements Disposable {
     const stateMapping = arena.mapOwn(state.fd, state.ino, state.size);
     const port = new Port(runtime, name, reply, regionMapping, stateMapping, [region.fd, state.fd]);
     port.#populate();
+    if (reply.kind !== 'pipe') port.#showOwner(region.fd);
     if (reply.kind === 'vale') {
-      port.#showOwner(region.fd);
       mapPeers(arena, stateMapping.address, reply.state.slot); // Now, rather than at the first frame.
     }
     return port;

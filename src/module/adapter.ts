@@ -1,7 +1,8 @@
 import type { Region, State } from './memory.ts';
 import type { PortSizes } from './plan.ts';
+import type { PortTable, SwitchPort } from './port-table.ts';
 import type { Ring } from './rings.ts';
-import type { Switch, SwitchPort } from './switch.ts';
+import type { Switch } from './switch.ts';
 
 // What is behind a port's name.  One adapter, any number of registrations.
 
@@ -12,12 +13,13 @@ interface Common {
   readonly state: State;
   readonly tx: readonly Ring[];
   readonly rx: readonly Ring[];
+  /** Its place in the table that senders look at. */
+  readonly port: SwitchPort;
 }
 
 export interface ValePort extends Common {
   readonly kind: 'vale';
   readonly sw: Switch;
-  readonly port: SwitchPort;
   /** Bytes of virtio-net header in front of each frame: 0, 10 or 12. */
   headerLength: number;
   /** The port made by VALE_NEWIF that this is the attached or open form of. */
@@ -44,13 +46,37 @@ export interface PipeEnd extends Common {
   readonly pipe: Pipe;
 }
 
-export type Adapter = ValePort | PipeEnd;
+/** Sees the frames of another port's rings (spec ports §3). */
+export interface Monitor extends Common {
+  readonly kind: 'monitor';
+  readonly table: PortTable;
+  readonly zeroCopy: boolean;
+  /** Rings that it watches, by the offsets of their krings. */
+  readonly watched: readonly number[];
+  /** Undefined once what it watched is closed. */
+  parent: ValePort | PipeEnd | undefined;
+}
+
+export type Adapter = ValePort | PipeEnd | Monitor;
+
+/** Where an adapter's krings lie. */
+export function tableOf(adapter: Adapter): PortTable {
+  switch (adapter.kind) {
+    case 'vale':
+      return adapter.sw;
+    case 'pipe':
+      return adapter.pipe.table;
+    case 'monitor':
+      return adapter.table;
+  }
+}
 
 /** Both ends of a pipe exist together, whichever is opened first. */
 export interface Pipe {
   /** Name of the port that it hangs on. */
   readonly parent: string;
   readonly id: string;
+  readonly table: PortTable;
   readonly ends: readonly [PipeEnd, PipeEnd];
 }
 

@@ -6,6 +6,7 @@ import type { Adapter, Pipe, PipeEnd, ValePort } from './adapter.ts';
 import type { RegistryRecord } from './journal.ts';
 import type { Region, State } from './memory.ts';
 import { pipeKey } from './pipes.ts';
+import { PortTable } from './port-table.ts';
 import type { Registry } from './registry.ts';
 import { claimIf, claimRing, type Ring } from './rings.ts';
 import { Switch } from './switch.ts';
@@ -65,15 +66,45 @@ export function restore(registry: Registry, record: RegistryRecord, holders: rea
     else shared.region.users++;
     ports.adapters.set(entry.name, adapter);
   }
+  const tables = new Map<number, PortTable>([...vale.switches.values()].map((sw) => [sw.state.slot, sw]));
+  const tableOn = (state: State) => {
+    const table = tables.get(state.slot) ?? new PortTable(memory, 'pipe', 0, state);
+    tables.set(state.slot, table);
+    return table;
+  };
   for (const entry of record.pipes) {
     const shared = entry.ends.map(common);
     if (shared.some((end) => end === undefined)) continue;
+    const table = tableOn(shared[0]!.state);
     const ends: PipeEnd[] = [];
-    const pipe: Pipe = { parent: entry.parent, id: entry.id, ends: ends as unknown as Pipe['ends'] };
-    for (const end of shared) ends.push({ kind: 'pipe', ...end!, pipe });
+    const pipe: Pipe = { parent: entry.parent, id: entry.id, table, ends: ends as unknown as Pipe['ends'] };
+    entry.ends.forEach(({ port }, i) => {
+      table.adopt(port);
+      table.setModule(port, shared[i]!.region.object);
+      ends.push({ kind: 'pipe', ...shared[i]!, port, pipe });
+    });
     ends[0]!.region.users++;
     pipes.all.set(pipeKey(pipe.parent, pipe.id), pipe);
     for (const end of ends) ports.adapters.set(end.name, end);
+  }
+  for (const entry of record.monitors) {
+    const shared = common(entry);
+    if (!shared) continue;
+    const table = tableOn(shared.state);
+    const { port, zeroCopy, watched } = entry;
+    table.adopt(port);
+    table.setModule(port, shared.region.object);
+    shared.region.users++;
+    const parent = entry.parent === null ? undefined : ports.find(entry.parent);
+    ports.monitors.all.add({
+      kind: 'monitor',
+      ...shared,
+      port,
+      table,
+      zeroCopy,
+      watched,
+      parent: parent?.kind === 'monitor' ? undefined : parent,
+    });
   }
   for (const { name, region } of record.parents) {
     const shared = regions.get(region);
@@ -109,7 +140,7 @@ function restoreRegistrations(registry: Registry, record: RegistryRecord): Set<n
   const lost = new Set<number>();
   registry.nextRegistration = record.nextRegistration;
   for (const { id, token, adapter: name, tx, rx, ifOfs } of record.registrations) {
-    const adapter = registry.ports.adapters.get(name);
+    const adapter = registry.ports.everything.find((known) => known.name === name);
     if (!adapter) {
       lost.add(token);
       continue;
@@ -132,7 +163,7 @@ function restoreRegistrations(registry: Registry, record: RegistryRecord): Set<n
 function markTaken(registry: Registry): void {
   const { memory, ports, registrations } = registry;
   const byRegion = new Map<Region, Adapter[]>();
-  for (const adapter of ports.adapters.values()) {
+  for (const adapter of ports.everything) {
     byRegion.set(adapter.region, [...(byRegion.get(adapter.region) ?? []), adapter]);
   }
   for (const [region, adapters] of byRegion) {

@@ -10,16 +10,8 @@ export interface Binding {
   rx: readonly Ring[];
 }
 
-const MONITOR_FLAGS = abi.NR_MONITOR_TX | abi.NR_MONITOR_RX | abi.NR_ZCOPY_MON;
-
-/** What can be refused before anything is made. @throws NetmapError EINVAL, EOPNOTSUPP. */
+/** What can be refused before anything is made. @throws NetmapError EINVAL. */
 export function checkRequest(request: RegisterRequest): void {
-  if (request.flags & MONITOR_FLAGS) {
-    throw new NetmapError(
-      'EOPNOTSUPP',
-      `Cannot monitor "${request.name}": this version has no monitor ports yet; open it without /t, /r and /z`,
-    );
-  }
   switch (request.mode) {
     case abi.NR_REG_ALL_NIC:
     case abi.NR_REG_ONE_NIC:
@@ -41,9 +33,12 @@ export function checkRequest(request: RegisterRequest): void {
 
 /**
  * Chooses the rings by mode, ring id and direction flags (spec api §3.5.1).
- * @throws NetmapError EINVAL: no such ring; EBUSY: exclusively held, or wanted exclusively while in use.
+ * @throws NetmapError EINVAL: no such ring.
  */
-export function bind(adapter: Adapter, request: RegisterRequest): Binding {
+export function choose(
+  adapter: Adapter,
+  request: Pick<RegisterRequest, 'mode' | 'ringId' | 'flags'>,
+): Binding {
   const { tx, rx } = adapter;
   if (request.mode === abi.NR_REG_ONE_NIC && request.ringId >= Math.max(tx.length, rx.length)) {
     throw new NetmapError(
@@ -53,10 +48,18 @@ export function bind(adapter: Adapter, request: RegisterRequest): Binding {
   }
   const select = (rings: readonly Ring[]) =>
     request.mode === abi.NR_REG_ONE_NIC ? [rings[request.ringId] ?? rings[0]!] : rings;
-  const chosen = {
+  return {
     tx: request.flags & abi.NR_RX_RINGS_ONLY ? [] : select(tx),
     rx: request.flags & abi.NR_TX_RINGS_ONLY ? [] : select(rx),
   };
+}
+
+/**
+ * The rings that a request binds.
+ * @throws NetmapError EINVAL: no such ring; EBUSY: exclusively held, or wanted exclusively while in use.
+ */
+export function bind(adapter: Adapter, request: RegisterRequest): Binding {
+  const chosen = choose(adapter, request);
   for (const ring of [...chosen.tx, ...chosen.rx]) {
     if (ring.exclusive) {
       throw new NetmapError(

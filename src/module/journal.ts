@@ -18,7 +18,8 @@ const ring = v.object({
   exclusive: v.boolean(),
 });
 const rings = v.array(ring);
-const adapter = { name: v.string(), region: n, state: n, tx: rings, rx: rings };
+const port = v.object({ index: n, hidden: v.boolean(), krings: v.object({ ofs: n, size: n }) });
+const adapter = { name: v.string(), region: n, state: n, tx: rings, rx: rings, port };
 
 const recordSchema = v.object({
   nextToken: n,
@@ -47,13 +48,15 @@ const recordSchema = v.object({
     v.object({
       ...adapter,
       sw: v.string(),
-      port: v.object({ index: n, hidden: v.boolean(), krings: v.object({ ofs: n, size: n }) }),
       headerLength: n,
       persistent: v.nullable(v.string()),
       link: v.nullable(v.string()),
     }),
   ),
   pipes: v.array(v.object({ parent: v.string(), id: v.string(), ends: v.array(v.object(adapter)) })),
+  monitors: v.array(
+    v.object({ ...adapter, zeroCopy: v.boolean(), watched: v.array(n), parent: v.nullable(v.string()) }),
+  ),
   parents: v.array(v.object({ name: v.string(), region: n })),
   registrations: v.array(
     v.object({ id: n, token: n, adapter: v.string(), tx: v.array(n), rx: v.array(n), ifOfs: n }),

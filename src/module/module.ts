@@ -165,7 +165,7 @@ export class Module {
   #record(): RegistryRecord {
     const { ports, registrations, nextRegistration } = this.registry;
     const { vale, pipes } = ports;
-    const adapters = [...ports.adapters.values()];
+    const adapters = ports.everything;
     const persistent = [...vale.persistent.values()];
     const parents = [...pipes.parents.values()];
     const switches = [...vale.switches.values()];
@@ -177,6 +177,7 @@ export class Module {
       state: adapter.state.slot,
       tx: [...adapter.tx],
       rx: [...adapter.rx],
+      port: adapter.port,
     });
     return {
       nextToken: this.#nextToken,
@@ -198,7 +199,6 @@ export class Module {
               {
                 ...shape(adapter),
                 sw: adapter.sw.name,
-                port: adapter.port,
                 headerLength: adapter.headerLength,
                 persistent: adapter.persistent?.name ?? null,
                 link: adapter.link?.name ?? null,
@@ -210,6 +210,12 @@ export class Module {
         parent: pipe.parent,
         id: pipe.id,
         ends: pipe.ends.map(shape),
+      })),
+      monitors: [...ports.monitors.all].map((monitor) => ({
+        ...shape(monitor),
+        zeroCopy: monitor.zeroCopy,
+        watched: [...monitor.watched],
+        parent: monitor.parent?.name ?? null,
       })),
       parents: parents.map(({ name, region }) => ({ name, region: region.slot })),
       registrations: [...registrations.values()].map(({ id, token, adapter, tx, rx, ifOfs }) => ({

@@ -9,6 +9,7 @@ import type { Pipe, PipeEnd, PipeParent } from './adapter.ts';
 import type { Region } from './memory.ts';
 import type { PipeName } from './names.ts';
 import { type PortSizes, parentGeometry, pipeGeometry, pipeSizes } from './plan.ts';
+import { PortTable } from './port-table.ts';
 import type { Ring } from './rings.ts';
 import { range, type Stock, Undo } from './stock.ts';
 
@@ -54,11 +55,16 @@ export class Pipes {
 
   destroy(pipe: Pipe): void {
     const [master, slave] = pipe.ends;
-    const { memory } = this.#stock;
     this.all.delete(pipeKey(pipe.parent, pipe.id));
     this.#stock.releaseRings(master.region, [...master.tx, ...master.rx, ...slave.tx, ...slave.rx]);
-    memory.releaseRegion(master.region);
-    memory.releaseState(master.state);
+    for (const end of pipe.ends) pipe.table.remove(end.port);
+    this.#stock.memory.releaseRegion(master.region);
+    this.dropIfEmpty(pipe.table);
+  }
+
+  /** Gives a pipe's state back, once its ends and the monitors on them are gone. */
+  dropIfEmpty(table: PortTable): void {
+    if (table.size === 0) this.#stock.memory.releaseState(table.state);
   }
 
   /** Lets go of stand-ins that no pipe hangs on any more. */
@@ -114,36 +120,58 @@ export class Pipes {
           txSlots: opener.rxSlots,
           rxSlots: opener.txSlots,
         };
-    const krings = 2 * (sizes.txRings + sizes.rxRings);
-    const bytes = Math.ceil((st.PIPE_HEAP + krings * st.KR_SIZE) / 65536) * 65536;
-    const state = memory.createState('netmap-pipe', bytes);
-    undo.push(() => memory.releaseState(state));
-    let nth = 0;
-    const pair = (index: number, slots: number): [Ring, Ring] => {
-      const txOfs = st.PIPE_HEAP + nth++ * st.KR_SIZE;
-      const rxOfs = st.PIPE_HEAP + nth++ * st.KR_SIZE;
-      const { view } = memory.arena;
+    const table = this.#table(sizes);
+    undo.push(() => this.dropIfEmpty(table));
+    // Each end is a port of the table; nobody delivers to it but its peer.
+    const reserve = (name: string, txRings: number, rxRings: number) => {
+      const plan = { name, txRings, rxRings, rxSlots: 0, hidden: true };
+      const port = table.reserve(plan);
+      undo.push(() => table.remove(port));
+      table.show(port, plan, region);
+      return port;
+    };
+    const names = [`${parent}{${id}`, `${parent}}${id}`] as const;
+    const ports = [
+      reserve(names[0], sizes.txRings, sizes.rxRings),
+      reserve(names[1], sizes.rxRings, sizes.txRings),
+    ] as const;
+    const { view } = memory.arena;
+    const { state } = table;
+    /** Ring `index` of `from`, to the other end: its TX half lies before the RX halves there. */
+    const pair = (from: 0 | 1, index: number, slots: number): [Ring, Ring] => {
+      const [source, target] = [ports[from], ports[from === 0 ? 1 : 0]];
+      const targetTx = from === 0 ? sizes.rxRings : sizes.txRings;
+      const txOfs = source.krings.ofs + index * st.KR_SIZE;
+      const rxOfs = target.krings.ofs + (targetTx + index) * st.KR_SIZE;
       view.setUint32(state.mapping.address + txOfs + st.KR_PEER, rxOfs, true);
       view.setUint32(state.mapping.address + rxOfs + st.KR_PEER, txOfs, true);
-      const plan = { index, slots, port: 0 };
-      const tx = this.#stock.ring(region, state, { ...plan, kind: st.KIND_PIPE_TX, kringOfs: txOfs }, undo);
-      const rx = this.#stock.ring(
-        region,
-        state,
-        { ...plan, kind: st.KIND_PIPE_RX, kringOfs: rxOfs },
-        undo,
-        tx,
-      );
-      return [tx, rx];
+      const ring = (kind: number, kringOfs: number, port: number, lender?: Ring) =>
+        this.#stock.ring(region, state, { kind, index, slots, kringOfs, port }, undo, lender);
+      const tx = ring(st.KIND_PIPE_TX, txOfs, source.index);
+      return [tx, ring(st.KIND_PIPE_RX, rxOfs, target.index, tx)];
     };
-    const down = range(sizes.txRings).map((i) => pair(i, sizes.txSlots));
-    const up = range(sizes.rxRings).map((i) => pair(i, sizes.rxSlots));
+    const down = range(sizes.txRings).map((i) => pair(0, i, sizes.txSlots));
+    const up = range(sizes.rxRings).map((i) => pair(1, i, sizes.rxSlots));
     const ends: PipeEnd[] = [];
-    const pipe: Pipe = { parent, id, ends: ends as unknown as [PipeEnd, PipeEnd] };
-    const common = { kind: 'pipe' as const, region, state, pipe };
-    ends.push({ ...common, name: `${parent}{${id}`, tx: down.map(([tx]) => tx), rx: up.map(([, rx]) => rx) });
-    ends.push({ ...common, name: `${parent}}${id}`, tx: up.map(([tx]) => tx), rx: down.map(([, rx]) => rx) });
+    const pipe: Pipe = { parent, id, table, ends: ends as unknown as [PipeEnd, PipeEnd] };
+    const end = (which: 0 | 1, out: [Ring, Ring][], back: [Ring, Ring][]): PipeEnd => ({
+      kind: 'pipe',
+      name: names[which],
+      region,
+      state,
+      pipe,
+      port: ports[which],
+      tx: out.map(([tx]) => tx),
+      rx: back.map(([, rx]) => rx),
+    });
+    ends.push(end(0, down, up), end(1, up, down));
     return pipe;
+  }
+
+  #table({ txRings, rxRings }: PortSizes): PortTable {
+    const krings = 2 * (txRings + rxRings) * st.KR_SIZE;
+    const bytes = Math.ceil((st.SW_HEAP + krings + st.PIPE_MONITOR_ROOM) / 65536) * 65536;
+    return new PortTable(this.#stock.memory, 'pipe', bytes);
   }
 }
 

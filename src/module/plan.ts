@@ -15,6 +15,8 @@ const DEFAULT_SLOTS = 1024;
 const OPENINGS = 64;
 /** Pipes of the parent's size that a region made for pipes has room for, as in netmap. */
 const PIPES = 2;
+/** Zero-copy monitors, of half the port's slots, that a region has room for. */
+const ZEROCOPY_MONITORS = 2;
 
 export function valeSizes(request: RegisterRequest): PortSizes {
   return sizes(request, abi.NM_BDG_MAXRINGS, abi.NM_BDG_MAXSLOTS, DEFAULT_SLOTS, DEFAULT_SLOTS);
@@ -39,6 +41,33 @@ function sizes(
     txSlots: Math.min(request.txSlots || txSlots, slots),
     rxSlots: Math.min(request.rxSlots || rxSlots, slots),
   };
+}
+
+/**
+ * A monitor's sizes follow those of what it watches.  A zero-copy one has half the slots unless told otherwise:
+ * it lives in the port's region, and room for two of them costs every port no more than one ring.
+ */
+export function monitorSizes(request: RegisterRequest, parent: PortSizes, zeroCopy: boolean): PortSizes {
+  const slots = Math.max(parent.txSlots, parent.rxSlots);
+  const otherwise = zeroCopy ? Math.max(1, Math.floor(slots / 2)) : slots;
+  return {
+    txRings: 1,
+    rxRings: Math.max(parent.txRings, parent.rxRings),
+    txSlots: Math.min(request.txSlots || otherwise, abi.NM_BDG_MAXSLOTS),
+    rxSlots: Math.min(request.rxSlots || otherwise, abi.NM_BDG_MAXSLOTS),
+  };
+}
+
+/** Memory of a copy monitor. */
+export function monitorGeometry(monitor: PortSizes, extraBufs: number): Geometry {
+  return layOut({
+    ifs: { count: OPENINGS, size: ifSize(monitor.txRings, monitor.rxRings) },
+    rings: {
+      count: monitor.txRings + monitor.rxRings,
+      size: ringSize(Math.max(monitor.txSlots, monitor.rxSlots)),
+    },
+    bufs: { count: abi.NM_RESERVED_BUFS + monitor.rxRings * monitor.rxSlots + extraBufs, size: 2048 },
+  });
 }
 
 /** Region of a port: its rings and buffers, no more (netmap's would be 42 MB). */
@@ -73,6 +102,8 @@ function geometry(ports: readonly PortSizes[], pipes: number, extraBufs: number,
     slots = Math.max(slots, pipe.txSlots, pipe.rxSlots);
     ringsShown = Math.max(ringsShown, pipe.txRings, pipe.rxRings);
   }
+  rings += ZEROCOPY_MONITORS * (1 + ringsShown);
+  bufs += ZEROCOPY_MONITORS * ringsShown * Math.ceil(slots / 2);
   return layOut({
     ifs: { count: OPENINGS, size: ifSize(ringsShown, ringsShown) },
     rings: { count: rings, size: ringSize(slots) },

@@ -4,12 +4,15 @@ import { NetmapError } from '../abi/errors.ts';
 import { NM_BDG_MAXPORTS, NM_BDG_NOPORT } from '../abi/netmap.ts';
 import { os } from '../os/index.ts';
 import type { RegisterRequest } from '../protocol/messages.ts';
-import type { Adapter, PersistentPort, ValePort } from './adapter.ts';
+import type { Adapter, Monitor, PersistentPort, ValePort } from './adapter.ts';
+import { choose } from './binding.ts';
 import type { Memory } from './memory.ts';
+import { Monitors } from './monitors.ts';
 import { resolveName } from './names.ts';
 import { type Parent, Pipes } from './pipes.ts';
 import { type PortSizes, pipeSizes } from './plan.ts';
 import { Stock, type Undo } from './stock.ts';
+import { Switch } from './switch.ts';
 import { splitAttachName, ValePorts } from './vale-ports.ts';
 
 /** What VALE_LIST tells. */
@@ -20,15 +23,17 @@ export interface Listed {
 }
 
 export class Ports {
-  /** Everything that has rings, by the name it is opened by. */
+  /** Everything with rings that can be opened by its name. */
   readonly adapters = new Map<string, Adapter>();
   readonly vale: ValePorts;
   readonly pipes: Pipes;
+  readonly monitors: Monitors;
 
   constructor(memory: Memory) {
     const stock = new Stock(memory);
     this.vale = new ValePorts(stock, this.adapters);
     this.pipes = new Pipes(stock);
+    this.monitors = new Monitors(stock);
   }
 
   /** The adapter of that name, made if it does not exist yet. @throws NetmapError as spec api §3.5.1 lists. */
@@ -53,6 +58,27 @@ export class Ports {
     }
   }
 
+  /**
+   * A new monitor of the port that the request names; nobody else can open it.
+   * @throws NetmapError EINVAL: the port is not open, or has no such rings.
+   */
+  openMonitor(request: RegisterRequest, isOpen: (adapter: Adapter) => boolean): Monitor {
+    const parent = this.open(request);
+    if (parent.kind === 'monitor' || !isOpen(parent)) {
+      throw new NetmapError(
+        'EINVAL',
+        `Cannot monitor "${request.name}": nobody has it open; open the port first`,
+      );
+    }
+    const watched = choose(parent, { mode: request.mode, ringId: request.ringId, flags: 0 });
+    return this.monitors.create(parent, watched, request);
+  }
+
+  /** Everything with rings. */
+  get everything(): Adapter[] {
+    return [...this.adapters.values(), ...this.monitors.all];
+  }
+
   /** The adapter of that name, if it exists: an attached port answers to both of its names. */
   find(name: string): Adapter | undefined {
     return this.adapters.get(name) ?? this.vale.persistent.get(name)?.placed;
@@ -60,6 +86,12 @@ export class Ports {
 
   /** Destroys what nobody has open, nobody keeps attached and nothing hangs on. */
   collect(isOpen: (adapter: Adapter) => boolean): void {
+    for (const monitor of [...this.monitors.all]) {
+      if (isOpen(monitor)) continue;
+      this.monitors.destroy(monitor);
+      if (monitor.table instanceof Switch) this.vale.dropIfEmpty(monitor.table);
+      else this.pipes.dropIfEmpty(monitor.table);
+    }
     for (const pipe of [...this.pipes.all.values()]) {
       if (pipe.ends.some(isOpen)) continue;
       this.pipes.destroy(pipe);

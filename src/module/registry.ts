@@ -8,6 +8,7 @@ import type { PortInfo, RegisterReply, RegisterRequest, Status } from '../protoc
 import type { Adapter, Registration } from './adapter.ts';
 import { bind, checkRequest } from './binding.ts';
 import type { Memory } from './memory.ts';
+import { MONITOR_FLAGS } from './monitors.ts';
 import { Ports, sizesOf } from './ports.ts';
 import { repairRing } from './repair.ts';
 import { createIf, destroyIf, type Ring, transmits } from './rings.ts';
@@ -43,7 +44,11 @@ export class Registry {
   register(requester: Requester, request: RegisterRequest): RegisterReply {
     checkRequest(request);
     try {
-      const adapter = this.ports.open(request);
+      const open = this.#open();
+      const adapter =
+        request.flags & MONITOR_FLAGS
+          ? this.ports.openMonitor(request, (port) => open.has(port))
+          : this.ports.open(request);
       checkHeader(adapter, request);
       if (!requester.internal) checkLinked(adapter);
       const { tx, rx } = bind(adapter, request);
@@ -117,7 +122,7 @@ export class Registry {
 
   /** What there is, with counters. */
   describePorts(): Status['ports'] {
-    return [...this.ports.adapters.values()].map((adapter) => ({
+    return this.ports.everything.map((adapter) => ({
       name: adapter.name,
       kind: adapter.kind,
       memId: adapter.region.memId,
@@ -145,6 +150,7 @@ export class Registry {
       if (ring.users === 0) ring.exclusive = false;
     }
     this.showOpen(adapter);
+    if (!this.#open().has(adapter)) this.#orphanMonitors(adapter);
     destroyIf(this.memory, adapter.region, registration.ifOfs);
   }
 
@@ -156,6 +162,14 @@ export class Registry {
   #collect(): void {
     const open = this.#open();
     this.ports.collect((adapter) => open.has(adapter));
+  }
+
+  /** The last opening of a port is gone: whoever watches it sees nothing more. */
+  #orphanMonitors(adapter: Adapter): void {
+    const { monitors } = this.ports;
+    for (const monitor of monitors.all) {
+      if (monitor.parent === adapter && monitors.orphan(monitor, this.#dataPlane)) this.#ringBells();
+    }
   }
 
   #freeBells(token: number): void {

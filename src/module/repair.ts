@@ -22,19 +22,21 @@ export function repairRing(
   const busy = (kring + st.KR_BUSY) >> 2;
   if (Atomics.load(memory.arena.words, busy) >>> 0 !== token) return false;
   let answer = 0;
-  if (adapter.kind === 'pipe') {
-    answer = memory.withRegion(adapter.region, () => dataPlane.repairPipe(state, kring, transmits(ring)));
-  } else if (transmits(ring) && memory.arena.view.getUint32(kring + st.JR_STATE, true) !== 0) {
+  // A block that it had claimed from a receiver or a monitor.
+  if (memory.arena.view.getUint32(kring + st.JR_STATE, true) !== 0) {
     const target = receiverOf(ports, adapter, memory.arena.view.getUint32(kring + st.JR_RING, true));
     // The receiver may have closed since: then there is nobody left to wait for the block.
     if (target) answer = memory.withRegion(target, () => dataPlane.repairSender(state, kring));
+  }
+  if (adapter.kind === 'pipe') {
+    answer |= memory.withRegion(adapter.region, () => dataPlane.repairPipe(state, kring, transmits(ring)));
   }
   Atomics.store(memory.arena.words, busy, 0);
   return (answer & st.SYNC_RING_BELLS) !== 0;
 }
 
 function receiverOf(ports: Ports, sender: Adapter, kringOfs: number): Region | undefined {
-  for (const adapter of ports.adapters.values()) {
+  for (const adapter of ports.everything) {
     if (adapter.state === sender.state && adapter.rx.some((ring) => ring.kringOfs === kringOfs))
       return adapter.region;
   }

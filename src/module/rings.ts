@@ -22,7 +22,7 @@ export interface Ring {
 }
 
 export function transmits(ring: Ring): boolean {
-  return ring.kind === st.KIND_VALE_TX || ring.kind === st.KIND_PIPE_TX;
+  return ring.kind === st.KIND_VALE_TX || ring.kind === st.KIND_PIPE_TX || ring.kind === st.KIND_MONITOR_TX;
 }
 
 export interface RingPlan {
@@ -49,8 +49,10 @@ export function createRing(
   if (ringSize(plan.slots) > geometry.rings.size) throw noRoom(region, `a ring of ${plan.slots} slots`);
   const object = region.rings.allocate();
   if (object < 0) throw noRoom(region, 'another ring');
-  const buffers = shareBuffersOf ? [] : takeBuffers(region, plan.slots);
-  if (!shareBuffersOf && buffers.length < plan.slots) {
+  // A monitor cannot send: its TX ring has the reserved buffer in every slot.
+  const own = plan.kind === st.KIND_MONITOR_TX ? 0 : plan.slots;
+  const buffers = shareBuffersOf ? [] : takeBuffers(region, own);
+  if (!shareBuffersOf && buffers.length < own) {
     region.rings.release(object);
     for (const buffer of buffers) region.bufs.release(buffer);
     throw noRoom(region, `${plan.slots} buffers`);
@@ -125,7 +127,7 @@ function writeRing(view: DataView, at: number, ring: Ring, region: Region, buffe
   view.setUint32(at + abi.RING_TAIL, transmits(ring) ? ring.slots - 1 : 0, true);
   for (let i = 0; i < ring.slots; i++) {
     const slot = at + abi.RING_SLOTS + i * abi.SLOT_SIZE;
-    view.setUint32(slot + abi.SLOT_BUF_IDX, buffers[i]!, true);
+    view.setUint32(slot + abi.SLOT_BUF_IDX, buffers[i] ?? 0, true);
     view.setUint16(slot + abi.SLOT_LEN, Math.min(bufs.size, 0xffff), true);
   }
 }
@@ -149,7 +151,8 @@ function writeKring(view: DataView, at: number, ring: Ring, region: Region, port
     [st.KR_PEER, peer],
     [st.KR_READY_OFS, readyOfs],
     [st.KR_OWNERS_OFS, ownersOfs],
-    [st.KR_ID, port * abi.NM_BDG_MAXRINGS + ring.index + 1],
+    // Krings lie at multiples of their size, so the place of each is a number of its own.
+    [st.KR_ID, (ring.kringOfs - st.SW_HEAP) / st.KR_SIZE + 1],
   ];
   for (const [ofs, value] of constants) view.setUint32(at + ofs, value, true);
   if (transmits(ring)) {

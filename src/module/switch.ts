@@ -1,250 +1,36 @@
-// A VALE switch's control side: names, port indices, the port table and member lists that senders read, and
-// the heap of krings.  Senders are never stopped: a change is written beside what they use, then the epoch
-// moves on; what was taken out is used again only after every sync that began before has ended.
-
-import { NetmapError } from '../abi/errors.ts';
 import { NM_BDG_MAXPORTS } from '../abi/netmap.ts';
 import * as st from '../abi/state.ts';
-import { noSyncOlderThan } from '../dataplane/epoch.ts';
-import type { Memory, Region, State } from './memory.ts';
+import type { Memory, State } from './memory.ts';
+import { PortTable } from './port-table.ts';
 
-/** Creation is refused with this many ports, as netmap does (spec ports §1.1). */
-const USABLE_PORTS = NM_BDG_MAXPORTS - 2;
-
-interface Block {
-  ofs: number;
-  size: number;
-}
-
-/** Something that former neighbours may still be using. */
-interface Limbo {
-  epoch: number;
-  port: number;
-  block: Block;
-}
-
-export interface PortPlan {
-  name: string;
-  txRings: number;
-  rxRings: number;
-  rxSlots: number;
-}
-
-export interface SwitchPort {
-  index: number;
-  /** Taken off the switch while somebody had it open: it keeps its place, and nobody sees it. */
-  hidden: boolean;
-  /** First tx kring; the others and the rx krings follow. */
-  krings: Block;
-}
-
-export class Switch {
-  readonly name: string;
+/** A VALE switch's control side: its ports, and the list of those that get what goes to everybody. */
+export class Switch extends PortTable {
   /** Place among the switches, as VALE_LIST counts them; -1 for that of a port that is attached to none. */
   readonly index: number;
-  readonly state: State;
-  readonly #memory: Memory;
-  readonly #ports = new Map<number, SwitchPort>();
-  #limbo: Limbo[] = [];
 
   constructor(memory: Memory, name: string, index: number, state?: State) {
-    this.name = name;
+    super(memory, name, st.SW_SIZE, state);
     this.index = index;
-    this.#memory = memory;
-    if (state) {
-      this.state = state;
-      return;
-    }
-    this.state = memory.createState(`netmap-${name}`, st.SW_SIZE);
-    this.#set(st.SW_MAGIC, st.STATE_MAGIC);
-    this.#set(st.SW_VERSION, st.STATE_VERSION);
-    this.#set(st.SW_BATCH, 1024);
-    this.#set(st.SW_EPOCH, 1);
-  }
-
-  get size(): number {
-    return this.#ports.size;
-  }
-
-  get #view(): DataView {
-    return this.#memory.arena.view;
+    if (!state) this.batch = 1024;
   }
 
   /** Sets bridge_batch: how many slots a sender flushes at once; 0 or less discards everything. */
   set batch(slots: number) {
-    this.#set(st.SW_BATCH, slots);
+    this.set(st.SW_BATCH, slots);
   }
 
-  /**
-   * Reserves an index and room for krings; nobody sees the port before show().
-   * @throws NetmapError ENOMEM: the switch is full.
-   */
-  reserve(plan: PortPlan): SwitchPort {
-    this.#recycle();
-    if (this.#ports.size >= USABLE_PORTS) {
-      throw new NetmapError(
-        'ENOMEM',
-        `Cannot open "${plan.name}": switch ${this.name} has ${this.#ports.size} ports, which is all it can take`,
-      );
-    }
-    const readyBytes = plan.rxSlots * 4;
-    const ownerBytes = plan.rxSlots * 8;
-    const krings = (plan.txRings + plan.rxRings) * st.KR_SIZE;
-    const block = this.#allocate(krings + plan.rxRings * (readyBytes + ownerBytes), plan.name);
-    const base = this.state.mapping.address + block.ofs;
-    new Uint8Array(this.#view.buffer, base, block.size).fill(0);
-    for (let i = 0; i < plan.rxRings; i++) {
-      const kring = base + (plan.txRings + i) * st.KR_SIZE;
-      const arrays = block.ofs + krings + i * (readyBytes + ownerBytes);
-      this.#view.setUint32(kring + st.KR_OWNERS_OFS, arrays, true);
-      this.#view.setUint32(kring + st.KR_READY_OFS, arrays + ownerBytes, true);
-    }
-    const port: SwitchPort = { index: this.#freeIndex(), hidden: false, krings: block };
-    this.#ports.set(port.index, port);
-    return port;
-  }
-
-  /** Makes a reserved port visible to senders. */
-  show(port: SwitchPort, plan: PortPlan, region: Region): void {
-    const entry = this.#entry(port.index);
-    const generation = (this.#view.getUint32(entry + st.PT_LAST_GEN, true) % 255) + 1;
-    const { object } = region;
-    new Uint8Array(this.#view.buffer, entry, st.PT_SIZE).fill(0);
-    const fields: [number, number][] = [
-      [st.PT_TX_RINGS, plan.txRings],
-      [st.PT_RX_RINGS, plan.rxRings],
-      [st.PT_TX_KRINGS, port.krings.ofs],
-      [st.PT_RX_KRINGS, port.krings.ofs + plan.txRings * st.KR_SIZE],
-      [st.PT_REGION_SLOT, region.slot],
-      [st.PT_REGION_SIZE, object.size],
-      [st.PT_REGION_INO, object.ino],
-      [st.PT_MODULE_PID, object.pid],
-      [st.PT_MODULE_FD, object.fd],
-      [st.PT_LAST_GEN, generation],
-      [st.PT_GEN, generation],
-    ];
-    for (const [ofs, value] of fields) this.#view.setUint32(entry + ofs, value, true);
-    const name = new TextEncoder().encode(plan.name).subarray(0, 63);
-    new Uint8Array(this.#view.buffer, entry + st.PT_NAME, name.length).set(name);
-    this.#publishMembers();
-  }
-
-  /** Says where the module, having been restarted, holds the region now. */
-  setModule(port: SwitchPort, object: { pid: number; fd: number }): void {
-    const entry = this.#entry(port.index);
-    this.#view.setUint32(entry + st.PT_MODULE_PID, object.pid, true);
-    this.#view.setUint32(entry + st.PT_MODULE_FD, object.fd, true);
-  }
-
-  /** Which of a port's rx rings somebody has bound: bit by ring. Senders drop what goes to others. */
-  setOpen(port: SwitchPort, rings: number): void {
-    const at = this.#entry(port.index) + st.PT_RX_OPEN;
-    if (port.hidden || this.#view.getUint32(at, true) === rings >>> 0) return;
-    this.#view.setUint32(at, rings, true);
-    this.#nextEpoch();
-  }
-
-  /** Header in front of a port's frames and its longest frame: senders whose own header differs convert. */
-  setHeader(port: SwitchPort, length: number, mfs: number): void {
-    const entry = this.#entry(port.index);
-    this.#view.setUint32(entry + st.PT_MFS, mfs, true);
-    this.#view.setUint32(entry + st.PT_HEADER, length, true);
-  }
-
-  /** Takes an open port out of everybody's sight; its addresses are forgotten. */
-  hide(port: SwitchPort): void {
-    const entry = this.#entry(port.index);
-    this.#view.setUint32(entry + st.PT_RX_OPEN, 0, true);
-    const generation = (this.#view.getUint32(entry + st.PT_GEN, true) % 255) + 1;
-    this.#view.setUint32(entry + st.PT_LAST_GEN, generation, true);
-    this.#view.setUint32(entry + st.PT_GEN, generation, true);
-    port.hidden = true;
-    this.#publishMembers();
-  }
-
-  /** Takes a port out: senders flood what goes to its addresses from now on. */
-  remove(port: SwitchPort): void {
-    const entry = this.#entry(port.index);
-    this.#view.setUint32(entry + st.PT_RX_OPEN, 0, true);
-    this.#view.setUint32(entry + st.PT_GEN, 0, true);
-    this.#ports.delete(port.index);
-    this.#publishMembers();
-    this.#limbo.push({ epoch: this.#get(st.SW_EPOCH), port: port.index, block: port.krings });
-    this.#recycle();
-  }
-
-  /** Takes over a port that exists. */
-  adopt(port: SwitchPort): void {
-    this.#ports.set(port.index, port);
-  }
-
-  #freeIndex(): number {
-    const waiting = new Set(this.#limbo.map((limbo) => limbo.port));
-    for (let i = 0; i < NM_BDG_MAXPORTS; i++) if (!this.#ports.has(i) && !waiting.has(i)) return i;
-    throw new NetmapError(
-      'ENOMEM',
-      `Cannot open another port on ${this.name}: senders still use the last one that closed; try again`,
-    );
-  }
-
-  /** First fit in the heap. */
-  #allocate(size: number, forWhat: string): Block {
-    const rounded = Math.ceil(size / st.KR_SIZE) * st.KR_SIZE;
-    const taken = [...this.#ports.values()]
-      .map((port) => port.krings)
-      .concat(this.#limbo.map((limbo) => limbo.block));
-    taken.sort((a, b) => a.ofs - b.ofs);
-    let ofs = st.SW_HEAP;
-    for (const block of taken) {
-      if (block.ofs - ofs >= rounded) break;
-      ofs = block.ofs + block.size;
-    }
-    if (ofs + rounded > st.SW_SIZE) {
-      throw new NetmapError(
-        'ENOMEM',
-        `Cannot open "${forWhat}": switch ${this.name} has no room for ${size} bytes of ring state; ask for fewer rings or slots`,
-      );
-    }
-    return { ofs, size: rounded };
-  }
-
-  #publishMembers(): void {
-    const words = this.#memory.arena.words;
-    const next = (this.#get(st.SW_LIST) + 1) % st.SW_LIST_COUNT;
-    const list = this.state.mapping.address + st.SW_LISTS + next * st.SW_LIST_SIZE;
-    const members = [...this.#ports.values()]
-      .filter(
-        ({ index, hidden }) => !hidden && this.#view.getUint32(this.#entry(index) + st.PT_GEN, true) !== 0,
-      )
-      .map(({ index }) => index);
+  /** Writes the next of the member lists; a sender with an older one finds it whole. */
+  protected override changed(): void {
+    const { view, words } = this.arena;
+    const { address } = this.state.mapping;
+    const next = (this.get(st.SW_LIST) + 1) % st.SW_LIST_COUNT;
+    const list = address + st.SW_LISTS + next * st.SW_LIST_SIZE;
+    const members = this.visible().slice(0, NM_BDG_MAXPORTS);
     members.forEach((index, i) => {
-      this.#view.setUint16(list + 2 + 2 * i, index, true);
+      view.setUint16(list + 2 + 2 * i, index, true);
     });
-    this.#view.setUint16(list, members.length, true);
-    Atomics.store(words, (this.state.mapping.address + st.SW_LIST) >> 2, next);
-    this.#nextEpoch();
-  }
-
-  #nextEpoch(): void {
-    Atomics.add(this.#memory.arena.words, (this.state.mapping.address + st.SW_EPOCH) >> 2, 1);
-  }
-
-  /** Frees what no sync can be using any more. */
-  #recycle(): void {
-    this.#limbo = this.#limbo.filter(
-      (limbo) => !noSyncOlderThan(this.#memory.arena, this.state.mapping.address, limbo.epoch),
-    );
-  }
-
-  #entry(index: number): number {
-    return this.state.mapping.address + st.SW_PORTS + index * st.PT_SIZE;
-  }
-
-  #get(ofs: number): number {
-    return this.#view.getUint32(this.state.mapping.address + ofs, true);
-  }
-
-  #set(ofs: number, value: number): void {
-    this.#view.setUint32(this.state.mapping.address + ofs, value, true);
+    view.setUint16(list, members.length, true);
+    Atomics.store(words, (address + st.SW_LIST) >> 2, next);
+    super.changed();
   }
 }

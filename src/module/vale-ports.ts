@@ -65,7 +65,7 @@ export class ValePorts {
     if (port.link) port.link.link = undefined;
     if (port.persistent) port.persistent.placed = undefined;
     else this.#stock.memory.releaseRegion(port.region);
-    this.#dropIfEmpty(port.sw);
+    this.dropIfEmpty(port.sw);
   }
 
   // ---- persistent ports ----
@@ -146,7 +146,7 @@ export class ValePorts {
     return Undo.around((undo) => {
       const sw = new Switch(this.#stock.memory, port.name, -1);
       this.switches.set(sw.name, sw);
-      undo.push(() => this.#dropIfEmpty(sw));
+      undo.push(() => this.dropIfEmpty(sw));
       return this.#place(port.name, sw, port.region, port.sizes, undo, { persistent: port });
     });
   }
@@ -214,11 +214,12 @@ export class ValePorts {
     const sw = new Switch(this.#stock.memory, name, index);
     sw.batch = this.#batch;
     this.switches.set(name, sw);
-    undo.push(() => this.#dropIfEmpty(sw));
+    undo.push(() => this.dropIfEmpty(sw));
     return sw;
   }
 
-  #dropIfEmpty(sw: Switch): void {
+  /** Gives a switch back, once its last port is gone. */
+  dropIfEmpty(sw: Switch): void {
     if (sw.size > 0) return;
     this.switches.delete(sw.name);
     this.#stock.memory.releaseState(sw.state);

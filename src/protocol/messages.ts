@@ -84,7 +84,7 @@ export type PortInfo = v.InferOutput<typeof portInfo>;
 
 const registered = v.object({
   registration: id,
-  kind: v.picklist(['vale', 'pipe']),
+  kind: v.picklist(['vale', 'pipe', 'monitor']),
   ...portInfo.entries,
   extraBufs: u32,
   /** nr_offset: this registration's netmap_if, from the start of the region. */

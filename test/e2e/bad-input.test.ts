@@ -47,14 +47,14 @@ describe('pkt-gen', { timeout: 300_000 }, () => {
     [`-i vale1:${'a'.repeat(20)} -f tx`, /longer than 15 characters/],
     ['-i netmap:p{ -f tx', /invalid empty pipe name/],
     ['-i vale1:a/q -f tx', /unrecognized flag: 'q'/],
-    ['-i vale1:a/z -f tx', /no monitor ports yet/],
+    ['-i vale1:a/z -f tx', /open the port first/],
     ['-i vale1:a-7 -f tx', /Cannot bind ring 7/],
     ['-i vale1:a^ -f tx', /host rings/],
     ['-i vale1:a@42 -f tx', /there is none of that id/],
     ['-i vale1:a@conf:foo=1 -f tx', /unknown key: 'foo'/],
     ['-i nosuchif -f tx', /no network interface of that name/],
     ['-i lo -f tx', /no NIC access yet/],
-    ['-i vale1:lo -f tx', /network interface of this machine/],
+    ['-i vale1:lo -f tx', /must be attached first/],
     ['-i vale1:a -f tx -P /nonexistent.pcap', /Cannot read capture "\/nonexistent\.pcap"/],
   ] as const) {
     test(args, () => complains('pkt-gen', args.split(' '), pattern));
