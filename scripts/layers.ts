@@ -24,6 +24,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'apps/nm-loader': ['src/client'],
   'apps/vale-ctl': ['src/client'],
   'apps/bridge': ['src/client'],
+  'apps/functional': ['src/client', 'apps/pkt-gen'],
 };
 
 /** Only here is anything called through the FFI. */

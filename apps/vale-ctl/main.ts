@@ -140,13 +140,21 @@ async function main(): Promise<number> {
   try {
     const shorts = [...Object.keys(ACTIONS), 'C', 'm'];
     const options = Object.fromEntries(shorts.map((short) => [short, { type: 'string' as const, short }]));
-    const { tokens } = parseArgs({ options: { ...options, v: { type: 'boolean', short: 'v' } }, tokens: true });
-    const given = (name: string) => tokens.findLast((token) => token.kind === 'option' && token.name === name);
-    const valueOf = (name: string) => {
+    const { tokens } = parseArgs({
+      options: { ...options, v: { type: 'boolean', short: 'v' } },
+      tokens: true,
+    });
+    const given = (name: string) =>
+      tokens.findLast((token) => token.kind === 'option' && token.name === name);
+    const textOf = (name: string) => {
       const token = given(name);
       return token?.kind === 'option' ? token.value : undefined;
     };
-    const settings: Settings = { conf: valueOf('C'), memory: valueOf('m'), verbose: given('v') !== undefined };
+    const settings: Settings = {
+      conf: textOf('C'),
+      memory: textOf('m'),
+      verbose: given('v') !== undefined,
+    };
     // Of several actions the last one counts.
     const last = tokens.filter((token) => token.kind === 'option' && token.name in ACTIONS).at(-1);
     if (!last && process.argv.length > 2) {

@@ -3,6 +3,7 @@
 export { ERRNO, type ErrnoName, NetmapError } from '../abi/errors.ts';
 export { SEQUENCE_OFS } from '../abi/frames.ts';
 export * from '../abi/netmap.ts';
+export { runtimeDirectory } from '../protocol/directory.ts';
 export { Bridge, type BridgeOptions, type BridgeTurn } from './bridge.ts';
 export { load, type ModuleStatus, status, unload } from './control.ts';
 export { bounce, type Digit, FrameTable, FrameTemplate, fillLengths, ReceiveTotals } from './frames.ts';
