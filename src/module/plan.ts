@@ -66,7 +66,10 @@ export function monitorGeometry(monitor: PortSizes, extraBufs: number): Geometry
       count: monitor.txRings + monitor.rxRings,
       size: ringSize(Math.max(monitor.txSlots, monitor.rxSlots)),
     },
-    bufs: { count: abi.NM_RESERVED_BUFS + monitor.rxRings * monitor.rxSlots + extraBufs, size: 2048 },
+    bufs: {
+      count: Math.max(abi.NM_RESERVED_BUFS + monitor.rxRings * monitor.rxSlots + extraBufs, 4),
+      size: 2048,
+    },
   });
 }
 
