@@ -28,7 +28,10 @@ build/js/.stamp: $(shell find src apps test bench scripts -name '*.ts') tsconfig
 	npx --no-install tsc -p tsconfig.json
 	@touch $@
 
-build: build/dataplane.wasm build/js/.stamp
+build/include/netmap_abi.h: build/js/.stamp
+	$(NODE) build/js/scripts/header.js $@
+
+build: build/dataplane.wasm build/js/.stamp build/include/netmap_abi.h
 
 .PHONY: FORCE
 FORCE:

@@ -4,6 +4,7 @@ export { armBell, useScratch, wake } from './ring';
 export { pipeRxSync, pipeTxSync, repairPipe } from './pipe';
 export { valeRxSync, valeTxSync } from './vale';
 export { repairSender } from './claim';
+export { forgetSilent } from './mac-table';
 export {
   bounce,
   drain,

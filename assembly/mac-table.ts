@@ -6,7 +6,7 @@
 // Two ways a bucket.  An entry counts only while its port has the generation it was learned under: the table
 // needs no purge when a port closes, and a new port in the same place does not inherit its traffic.
 
-import { PT_GEN, PT_SIZE, SW_MAC_BUCKET_BITS, SW_MACS, SW_PORTS } from '../src/abi/state';
+import { PT_GEN, PT_SIZE, SW_CLOCK, SW_MAC_BUCKET_BITS, SW_MACS, SW_PORTS, SW_SEEN } from '../src/abi/state';
 
 export const MAC_MASK: u64 = 0xffffffffffff;
 
@@ -37,9 +37,32 @@ export function lookupMac(state: u32, mac: u64): i32 {
   return isLive(state, entry) ? <i32>(entry >> 48) & 0xff : -1;
 }
 
-/** True while the table still says that `mac` is behind this port. */
+/** True while the table still says that `mac` is behind this port; then it is as good as seen now. */
 export function isLearned(state: u32, mac: u64, port: u32): bool {
-  return lookupMac(state, mac) == <i32>port;
+  if (lookupMac(state, mac) != <i32>port) return false;
+  const bucket = bucketOf(state, mac);
+  saw(state, ((load<u64>(bucket) ^ mac) & MAC_MASK) == 0 ? bucket : bucket + 8);
+  return true;
+}
+
+@inline
+function saw(state: u32, entry: u32): void {
+  const seen = state + SW_SEEN + ((entry - state - SW_MACS) >> 1);
+  const now = load<u32>(state, SW_CLOCK);
+  if (load<u32>(seen) != now) store<u32>(seen, now);
+}
+
+/** Forgets addresses that were not seen for `age` seconds; answers how many. */
+export function forgetSilent(state: u32, age: u32): u32 {
+  const now = load<u32>(state, SW_CLOCK);
+  let forgotten: u32 = 0;
+  for (let i: u32 = 0; i < 2 << SW_MAC_BUCKET_BITS; i++) {
+    const entry = state + SW_MACS + (i << 3);
+    if (load<u64>(entry) == 0 || now - load<u32>(state + SW_SEEN + (i << 2)) <= age) continue;
+    store<u64>(entry, 0); // Whoever has just seen it again learns it anew with the next batch.
+    forgotten++;
+  }
+  return forgotten;
 }
 
 /** Notes that `mac` was seen on `port`; the newest sighting wins. */
@@ -48,14 +71,16 @@ export function learnMac(state: u32, mac: u64, port: u32): void {
   const fresh = mac | (<u64>port << 48) | (<u64>load<u32>(portEntry(state, port), PT_GEN) << 56);
   const first = load<u64>(bucket);
   const second = load<u64>(bucket, 8);
+  let entry = bucket + 8;
   if (((first ^ mac) & MAC_MASK) == 0) {
-    if (first != fresh) store<u64>(bucket, fresh);
-  } else if (((second ^ mac) & MAC_MASK) == 0) {
-    if (second != fresh) store<u64>(bucket, fresh, 8);
-  } else if (!isLive(state, first)) {
-    store<u64>(bucket, fresh);
-  } else {
-    if (isLive(state, second)) store<u64>(bucket, second); // Both taken: the older way goes.
-    store<u64>(bucket, fresh, 8);
+    entry = bucket;
+  } else if (((second ^ mac) & MAC_MASK) != 0) {
+    if (!isLive(state, first)) entry = bucket;
+    else if (isLive(state, second)) {
+      store<u64>(bucket, second); // Both taken: the older way goes.
+      saw(state, bucket);
+    }
   }
+  saw(state, entry);
+  if (load<u64>(entry) != fresh) store<u64>(entry, fresh);
 }

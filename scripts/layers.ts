@@ -23,6 +23,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'apps/nm-dump': ['src/client', 'apps/pcap'],
   'apps/nm-loader': ['src/client'],
   'apps/vale-ctl': ['src/client'],
+  'apps/nm-ctl': ['src/client'],
   'apps/bridge': ['src/client'],
   'apps/functional': ['src/client', 'apps/pkt-gen'],
 };

@@ -5,6 +5,7 @@ import {
   attach,
   delIf,
   detach,
+  listAddresses,
   listPorts,
   locatePort,
   NetmapError,
@@ -24,6 +25,7 @@ Without an action: lists every port of every switch.
   -r NAME       remove it
   -g PORT       sizes of a port
   -l vale0:P    where a port is
+  -t vale0      the addresses that a switch has learned
   -p vale0:IF   poll the rings of an attached NIC; -C MODE,FIRST[,COUNT]
   -P vale0:IF   stop polling
   -C CONF       TXSLOTS[,RXSLOTS[,TXRINGS[,RXRINGS]]]; one number: both slots; three: both rings
@@ -78,6 +80,10 @@ const ACTIONS: Readonly<Record<string, Action>> = {
   async l(name) {
     const { bridge, port } = await locatePort(name);
     return [`bridge_idx: ${bridge}`, `port_idx:   ${port}`];
+  },
+  async t(name) {
+    const addresses = await listAddresses(name);
+    return addresses.map(({ mac, port, age }) => `${mac} ${port} seen ${age} s ago`);
   },
   async p(name, { conf }) {
     await setPolling(name, true, parsePolling(conf));

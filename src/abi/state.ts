@@ -81,6 +81,8 @@ export const KIND_PIPE_TX = 3;
 export const KIND_PIPE_RX = 4;
 export const KIND_MONITOR_TX = 5;
 export const KIND_MONITOR_RX = 6;
+export const KIND_NULL_TX = 7;
+export const KIND_NULL_RX = 8;
 
 // Why a packet was dropped, counted at the sender's ring; names in DROP_NAMES, same order.
 export const DROP_FULL = 0; //      receiver's ring full
@@ -118,11 +120,14 @@ export const SW_VERSION = 4;
 export const SW_EPOCH = 8; //        u32  moves on with every change of the port table
 export const SW_LIST = 12; //        u32  which of the member lists is current
 export const SW_BATCH = 16; //       i32  bridge_batch: most slots per flush, <= 0 discards everything
+export const SW_MAC_AGE = 20; //     u32  seconds an address is remembered, 0 = for ever
+export const SW_CLOCK = 24; //       u32  seconds since the switch was made, as the module counts them
 export const SW_LISTS = 4096;
 export const SW_LIST_COUNT = 8; //        lists used in turn, so that a slow sender's stays whole
 export const SW_LIST_SIZE = 512; //       u16 count, u16 port x count
 export const SW_MACS = 8192; //           u64: mac 48 | port 8 | port generation 8; two ways a bucket
 export const SW_MAC_BUCKET_BITS = 11;
+export const SW_SEEN = 40960; //          u32 per entry of SW_MACS: SW_CLOCK when it was last seen to hold
 export const SW_PORTS = 65536;
 export const SW_HEAP = 131072;
 /** Room for 254 ports of 16 + 16 rings of 1024 slots; nothing is committed before it is touched. */

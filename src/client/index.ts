@@ -7,7 +7,7 @@ export { runtimeDirectory } from '../protocol/directory.ts';
 export { Bridge, type BridgeOptions, type BridgeTurn } from './bridge.ts';
 export { load, type ModuleStatus, status, unload } from './control.ts';
 export { bounce, type Digit, FrameTable, FrameTemplate, fillLengths, ReceiveTotals } from './frames.ts';
-export { type OpenOptions, open, portInfo, setParameter } from './open.ts';
+export { type OpenOptions, open, parameters, poolsInfo, portInfo, setParameter } from './open.ts';
 export {
   type FdTarget,
   POLLERR,
@@ -36,6 +36,7 @@ export {
   detach,
   headerLength,
   type ListedPort,
+  listAddresses,
   listPorts,
   locatePort,
   newIf,

@@ -51,7 +51,19 @@ export async function portInfo(name: string, options: OpenOptions = {}) {
   return runtime.connection!.request('portInfo', registerRequest(parsePortName(name), options));
 }
 
-/** Sets a parameter of the module; known is `bridge_batch` (spec api §5). */
+/** Where the pools of a port's region lie (POOLS_INFO_GET, spec api §3.5.3); a port that is not there leaves no trace. */
+export async function poolsInfo(name: string, options: OpenOptions = {}) {
+  const runtime = await runtimeFor(`ask about "${name}"`, options.directory ?? runtimeDirectory());
+  return runtime.connection!.request('poolsInfo', registerRequest(parsePortName(name), options));
+}
+
+/** The module's parameters, with what is allowed and what they mean (spec api §5). */
+export async function parameters(directory = runtimeDirectory()) {
+  const runtime = await runtimeFor('list parameters', directory);
+  return runtime.connection!.request('parameters', {});
+}
+
+/** Sets a parameter of the module. @throws NetmapError ENOENT, EACCES, EINVAL. */
 export async function setParameter(
   parameter: string,
   value: number,

@@ -70,9 +70,11 @@ export class Port implements Disposable {
     this.txRings = reply.tx.map(ring);
     this.rxRings = reply.rx.map(ring);
     const { dataPlane } = runtime;
+    const nothing: Sync = () => 0;
     const syncs: Record<RegisterReply['kind'], [Sync, Sync]> = {
       vale: [dataPlane.valeTxSync, dataPlane.valeRxSync],
       pipe: [dataPlane.pipeTxSync, dataPlane.pipeRxSync],
+      null: [nothing, nothing],
       monitor: [() => st.SYNC_ERROR, dataPlane.valeRxSync], // Its ring is filled as a switch port's is.
     };
     [this.#tx, this.#rx] = syncs[reply.kind];
@@ -117,6 +119,11 @@ export class Port implements Disposable {
   /** The whole region as bytes: netmap_if at `nifpOfs`, rings, buffers. Valid until the port is closed. */
   get memory(): Uint8Array {
     return this.#runtime.arena.bytes.subarray(this.#region.address, this.#region.address + this.#region.size);
+  }
+
+  /** A file by which other programs can map the region, as long as this port is open. */
+  get regionFile(): { path: string; size: number } {
+    return { path: os.objectPath(this.#fds[0]!), size: this.#region.size };
   }
 
   /** nr_offset: where this opening's netmap_if is in `memory`. */

@@ -81,6 +81,13 @@ export function listPorts({ directory }: Where = {}): Promise<ListedPort[]> {
   });
 }
 
+/** What a switch has learned: each address with its port, and the seconds since it was seen. @throws NetmapError ENOENT. */
+export function listAddresses(switchName: string, { directory }: Where = {}) {
+  return ask(directory, `list the addresses of "${switchName}"`, (connection) =>
+    connection.request('valeAddresses', { name: switchName }),
+  );
+}
+
 /** VALE_LIST of one name: index 255 if the switch has no such port. @throws NetmapError EINVAL, ENOENT: no such switch. */
 export function locatePort(name: string, { directory }: Where = {}): Promise<ListedPort> {
   return ask(directory, `look "${name}" up`, (connection) =>

@@ -12,6 +12,7 @@ export interface DataPlane {
   repairSender(state: number, source: number): number;
   repairPipe(state: number, kring: number, transmits: boolean): number;
   wake(kring: number): number;
+  forgetSilent(state: number, age: number): number;
   armBell(kring: number, bell: number): number;
 
   fillTemplate(

@@ -57,7 +57,14 @@ export interface Monitor extends Common {
   parent: ValePort | PipeEnd | undefined;
 }
 
-export type Adapter = ValePort | PipeEnd | Monitor;
+/** Rings on which nothing moves. */
+export interface NullPort extends Common {
+  readonly kind: 'null';
+  readonly table: PortTable;
+  readonly sizes: PortSizes;
+}
+
+export type Adapter = ValePort | PipeEnd | Monitor | NullPort;
 
 /** Where an adapter's krings lie. */
 export function tableOf(adapter: Adapter): PortTable {
@@ -67,6 +74,7 @@ export function tableOf(adapter: Adapter): PortTable {
     case 'pipe':
       return adapter.pipe.table;
     case 'monitor':
+    case 'null':
       return adapter.table;
   }
 }

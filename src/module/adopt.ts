@@ -29,6 +29,7 @@ export function restore(registry: Registry, record: RegistryRecord, holders: rea
     if (here) states.set(slot, memory.adoptState(slot, here));
   }
   const { vale, pipes } = ports;
+  for (const { name, value } of record.parameters) ports.parameters.restore(name, value);
   for (const { name, index, state } of record.switches) {
     const shared = states.get(state);
     if (shared) vale.switches.set(name, new Switch(memory, name, index, shared));
@@ -87,6 +88,13 @@ export function restore(registry: Registry, record: RegistryRecord, holders: rea
     pipes.all.set(pipeKey(pipe.parent, pipe.id), pipe);
     for (const end of ends) ports.adapters.set(end.name, end);
   }
+  for (const entry of record.nulls) {
+    const shared = common(entry);
+    if (!shared) continue;
+    const { port, sizes } = entry;
+    shared.region.users++;
+    ports.nulls.all.add({ kind: 'null', ...shared, port, sizes, table: tableOn(shared.state) });
+  }
   for (const entry of record.monitors) {
     const shared = common(entry);
     if (!shared) continue;
@@ -103,7 +111,7 @@ export function restore(registry: Registry, record: RegistryRecord, holders: rea
       table,
       zeroCopy,
       watched,
-      parent: parent?.kind === 'monitor' ? undefined : parent,
+      parent: parent?.kind === 'vale' || parent?.kind === 'pipe' ? parent : undefined,
     });
   }
   for (const { name, region } of record.parents) {

@@ -15,6 +15,7 @@ export function checkRequest(request: RegisterRequest): void {
   switch (request.mode) {
     case abi.NR_REG_ALL_NIC:
     case abi.NR_REG_ONE_NIC:
+    case abi.NR_REG_NULL:
       return;
     case abi.NR_REG_SW:
     case abi.NR_REG_NIC_SW:

@@ -18,6 +18,7 @@ const ring = v.object({
   exclusive: v.boolean(),
 });
 const rings = v.array(ring);
+const sizes = v.object({ txRings: n, rxRings: n, txSlots: n, rxSlots: n });
 const port = v.object({ index: n, hidden: v.boolean(), krings: v.object({ ofs: n, size: n }) });
 const adapter = { name: v.string(), region: n, state: n, tx: rings, rx: rings, port };
 
@@ -39,7 +40,7 @@ const recordSchema = v.object({
     v.object({
       name: v.string(),
       region: n,
-      sizes: v.object({ txRings: n, rxRings: n, txSlots: n, rxSlots: n }),
+      sizes,
       headerLength: n,
       attached: v.nullable(v.string()),
     }),
@@ -57,6 +58,8 @@ const recordSchema = v.object({
   monitors: v.array(
     v.object({ ...adapter, zeroCopy: v.boolean(), watched: v.array(n), parent: v.nullable(v.string()) }),
   ),
+  nulls: v.array(v.object({ ...adapter, sizes })),
+  parameters: v.array(v.object({ name: v.string(), value: v.pipe(v.number(), v.integer()) })),
   parents: v.array(v.object({ name: v.string(), region: n })),
   registrations: v.array(
     v.object({ id: n, token: n, adapter: v.string(), tx: v.array(n), rx: v.array(n), ifOfs: n }),

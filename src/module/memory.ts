@@ -48,8 +48,12 @@ export class Memory {
     );
   }
 
+  hasRegion(memId: number): boolean {
+    return [...this.#regions.values()].some((region) => region.memId === memId);
+  }
+
   /** @throws NetmapError ENOMEM: more than the machine has left. */
-  createRegion(geometry: Geometry, forWhat: string): Region {
+  createRegion(geometry: Geometry, forWhat: string, id?: number): Region {
     const available = os.availableMemory();
     if (geometry.size > available) {
       throw new NetmapError(
@@ -58,7 +62,7 @@ export class Memory {
       );
     }
     const slot = this.#freeRegionSlot();
-    const memId = this.#freeMemId();
+    const memId = id ?? this.#freeMemId();
     const { fd, size, ino } = os.createObject('netmap-region', geometry.size);
     return this.adoptRegion(slot, memId, { pid: process.pid, fd, size, ino }, geometry);
   }
@@ -76,7 +80,7 @@ export class Memory {
       users: 0,
     };
     this.#regions.set(slot, region);
-    this.#lastMemId = memId;
+    this.#lastMemId = Math.max(memId, 1);
     this.#nextRegionSlot = (slot + 1) % REGION_SLOTS;
     return region;
   }

@@ -52,7 +52,8 @@ export class Module {
     this.#system = { pid: process.pid, fd: object.fd, ino: object.ino, size: object.size };
     this.#systemAddress = this.#arena.mapOwn(object.fd, object.ino, object.size).address;
     const bells = new Bells(this.#arena, this.#systemAddress);
-    this.registry = new Registry(new Memory(this.#arena), this.#systemAddress, instantiate(this.#arena), () =>
+    const dataPlane = instantiate(this.#arena);
+    this.registry = new Registry(new Memory(this.#arena), this.#systemAddress, dataPlane, () =>
       bells.ringCollected(),
     );
     const record = old && readRecord(this.#arena, this.#systemAddress);
@@ -64,6 +65,9 @@ export class Module {
     this.keep();
     this.#lost = setInterval(() => this.#dropDead(), 50);
     if (!this.#anyLost()) clearInterval(this.#lost);
+    setInterval(() => {
+      for (const sw of this.registry.ports.vale.switches.values()) sw.tick(dataPlane);
+    }, 1000).unref();
   }
 
   /** What keeps a module that was started on demand: clients, and ports that stay without any. */
@@ -217,6 +221,8 @@ export class Module {
         watched: [...monitor.watched],
         parent: monitor.parent?.name ?? null,
       })),
+      nulls: [...ports.nulls.all].map((port) => ({ ...shape(port), sizes: port.sizes })),
+      parameters: ports.parameters.list().map(({ name, value }) => ({ name, value })),
       parents: parents.map(({ name, region }) => ({ name, region: region.slot })),
       registrations: [...registrations.values()].map(({ id, token, adapter, tx, rx, ifOfs }) => ({
         id,

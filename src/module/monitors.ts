@@ -55,7 +55,13 @@ export class Monitors {
       undo.push(() => table.remove(port));
       const { region } = zeroCopy
         ? parent
-        : { region: this.#stock.region(request, monitorGeometry(sizes, request.extraBufs), undo) };
+        : {
+            region: this.#stock.region(
+              request,
+              monitorGeometry(sizes, request.extraBufs, this.#stock.bufSize),
+              undo,
+            ),
+          };
       if (zeroCopy) this.#stock.share(region, undo);
       const ring = (kind: number, index: number, slots: number, nth: number) => {
         const kringOfs = port.krings.ofs + nth * st.KR_SIZE;

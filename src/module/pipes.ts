@@ -85,7 +85,7 @@ export class Pipes {
   #standIn(name: string, request: RegisterRequest, undo: Undo): Parent {
     const known = this.parents.get(name);
     if (known) return known;
-    const geometry = parentGeometry(undefined, pipeSizes(request), request.extraBufs);
+    const geometry = parentGeometry(undefined, pipeSizes(request), request.extraBufs, this.#stock.bufSize);
     const region = this.#stock.region(request, geometry, undo);
     this.parents.set(name, { kind: 'parent', name, region });
     undo.push(() => this.parents.delete(name));
@@ -104,7 +104,10 @@ export class Pipes {
       region.rings.free >= rings &&
       region.bufs.free >= bufs + extra &&
       region.geometry.rings.size >= ringBytes;
-    if (!fits) return { region: this.#stock.region(request, pipeGeometry(sizes, extra), undo), sizes };
+    if (!fits) {
+      const geometry = pipeGeometry(sizes, extra, this.#stock.bufSize);
+      return { region: this.#stock.region(request, geometry, undo), sizes };
+    }
     this.#stock.share(region, undo);
     return { region, sizes };
   }

@@ -59,7 +59,7 @@ export function monitorSizes(request: RegisterRequest, parent: PortSizes, zeroCo
 }
 
 /** Memory of a copy monitor. */
-export function monitorGeometry(monitor: PortSizes, extraBufs: number): Geometry {
+export function monitorGeometry(monitor: PortSizes, extraBufs: number, bufSize: number): Geometry {
   return layOut({
     ifs: { count: OPENINGS, size: ifSize(monitor.txRings, monitor.rxRings) },
     rings: {
@@ -68,27 +68,38 @@ export function monitorGeometry(monitor: PortSizes, extraBufs: number): Geometry
     },
     bufs: {
       count: Math.max(abi.NM_RESERVED_BUFS + monitor.rxRings * monitor.rxSlots + extraBufs, 4),
-      size: 2048,
+      size: bufSize,
     },
   });
 }
 
 /** Region of a port: its rings and buffers, no more (netmap's would be 42 MB). */
-export function portGeometry(port: PortSizes, extraBufs: number): Geometry {
-  return geometry([port], 0, extraBufs);
+export function portGeometry(port: PortSizes, extraBufs: number, bufSize: number): Geometry {
+  return geometry([port], 0, extraBufs, bufSize);
 }
 
 /** Region of a port that pipes hang on: room for netmap's two pipes beside the port's own rings. */
-export function parentGeometry(port: PortSizes | undefined, pipe: PortSizes, extraBufs: number): Geometry {
-  return geometry(port ? [port] : [], PIPES, extraBufs, pipe);
+export function parentGeometry(
+  port: PortSizes | undefined,
+  pipe: PortSizes,
+  extraBufs: number,
+  bufSize: number,
+): Geometry {
+  return geometry(port ? [port] : [], PIPES, extraBufs, bufSize, pipe);
 }
 
 /** Region for one pipe alone. */
-export function pipeGeometry(pipe: PortSizes, extraBufs: number): Geometry {
-  return geometry([], 1, extraBufs, pipe);
+export function pipeGeometry(pipe: PortSizes, extraBufs: number, bufSize: number): Geometry {
+  return geometry([], 1, extraBufs, bufSize, pipe);
 }
 
-function geometry(ports: readonly PortSizes[], pipes: number, extraBufs: number, pipe?: PortSizes): Geometry {
+function geometry(
+  ports: readonly PortSizes[],
+  pipes: number,
+  extraBufs: number,
+  bufSize: number,
+  pipe?: PortSizes,
+): Geometry {
   let rings = 0;
   let bufs = abi.NM_RESERVED_BUFS + extraBufs;
   let slots = 0;
@@ -110,6 +121,6 @@ function geometry(ports: readonly PortSizes[], pipes: number, extraBufs: number,
   return layOut({
     ifs: { count: OPENINGS, size: ifSize(ringsShown, ringsShown) },
     rings: { count: rings, size: ringSize(slots) },
-    bufs: { count: Math.max(bufs, 4), size: 2048 },
+    bufs: { count: Math.max(bufs, 4), size: bufSize },
   });
 }

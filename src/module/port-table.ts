@@ -209,6 +209,10 @@ export class PortTable {
     return { ofs, size: rounded };
   }
 
+  protected generationOf(port: number): number {
+    return this.#view.getUint32(this.#entry(port) + st.PT_GEN, true);
+  }
+
   /** Ports that senders may see, by index. */
   protected visible(): number[] {
     return [...this.#ports.values()]

@@ -9,6 +9,8 @@ import { choose } from './binding.ts';
 import type { Memory } from './memory.ts';
 import { Monitors } from './monitors.ts';
 import { resolveName } from './names.ts';
+import { NullPorts } from './null-ports.ts';
+import { Parameters } from './parameters.ts';
 import { type Parent, Pipes } from './pipes.ts';
 import { type PortSizes, pipeSizes } from './plan.ts';
 import { Stock, type Undo } from './stock.ts';
@@ -28,12 +30,24 @@ export class Ports {
   readonly vale: ValePorts;
   readonly pipes: Pipes;
   readonly monitors: Monitors;
+  readonly nulls: NullPorts;
+
+  readonly parameters = new Parameters();
+  readonly #stock: Stock;
 
   constructor(memory: Memory) {
-    const stock = new Stock(memory);
+    const stock = new Stock(memory, this.parameters);
+    this.#stock = stock;
     this.vale = new ValePorts(stock, this.adapters);
     this.pipes = new Pipes(stock);
     this.monitors = new Monitors(stock);
+    this.nulls = new NullPorts(stock);
+    this.parameters.watch('bridge_batch', (slots) => {
+      this.vale.batch = slots;
+    });
+    this.parameters.watch('mac_age', (seconds) => {
+      this.vale.macAge = seconds;
+    });
   }
 
   /** The adapter of that name, made if it does not exist yet. @throws NetmapError as spec api §3.5.1 lists. */
@@ -64,7 +78,7 @@ export class Ports {
    */
   openMonitor(request: RegisterRequest, isOpen: (adapter: Adapter) => boolean): Monitor {
     const parent = this.open(request);
-    if (parent.kind === 'monitor' || !isOpen(parent)) {
+    if (parent.kind === 'monitor' || parent.kind === 'null' || !isOpen(parent)) {
       throw new NetmapError(
         'EINVAL',
         `Cannot monitor "${request.name}": nobody has it open; open the port first`,
@@ -76,7 +90,7 @@ export class Ports {
 
   /** Everything with rings. */
   get everything(): Adapter[] {
-    return [...this.adapters.values(), ...this.monitors.all];
+    return [...this.adapters.values(), ...this.monitors.all, ...this.nulls.all];
   }
 
   /** The adapter of that name, if it exists: an attached port answers to both of its names. */
@@ -86,6 +100,7 @@ export class Ports {
 
   /** Destroys what nobody has open, nobody keeps attached and nothing hangs on. */
   collect(isOpen: (adapter: Adapter) => boolean): void {
+    for (const port of [...this.nulls.all]) if (!isOpen(port)) this.nulls.destroy(port);
     for (const monitor of [...this.monitors.all]) {
       if (isOpen(monitor)) continue;
       this.monitors.destroy(monitor);
@@ -255,6 +270,27 @@ export class Ports {
     throw new NetmapError('ENXIO', `Cannot tell the header length of "${name}": there is no such port`);
   }
 
+  /** A switch's learning table, ports by name. @throws NetmapError ENOENT. */
+  addresses(switchName: string): { mac: string; port: string; age: number }[] {
+    const sw = this.vale.switches.get(switchName);
+    if (!sw || sw.index < 0)
+      throw new NetmapError(
+        'ENOENT',
+        `Cannot list the addresses of "${switchName}": there is no such switch`,
+      );
+    const names = new Map(
+      [...this.adapters.values()].flatMap((adapter) =>
+        adapter.kind === 'vale' && adapter.sw === sw ? [[adapter.port.index, adapter.name] as const] : [],
+      ),
+    );
+    return sw.addresses().map(({ mac, port, age }) => ({ mac, age, port: names.get(port) ?? '?' }));
+  }
+
+  /** Bytes of a memory region; of the global one, those that it will have if it is not there yet. @throws NetmapError EINVAL. */
+  regionSize(memId: number): number {
+    return this.#stock.sizeOf(memId);
+  }
+
   // ---- inside ----
 
   /** The port that pipes are to hang on, if its name is one that a port can have. */
@@ -288,6 +324,7 @@ export class Ports {
 }
 
 export function sizesOf(adapter: Adapter): PortSizes {
+  if (adapter.kind === 'null') return adapter.sizes;
   return {
     txRings: adapter.tx.length,
     rxRings: adapter.rx.length,

@@ -1,10 +1,10 @@
 // Who has opened what: registrations, their beginning and their end.
 
 import { NetmapError } from '../abi/errors.ts';
-import { NM_MAX_EXTRA_BUFS, NR_ACCEPT_VNET_HDR, NR_EXCLUSIVE } from '../abi/netmap.ts';
+import { NM_MAX_EXTRA_BUFS, NR_ACCEPT_VNET_HDR, NR_EXCLUSIVE, NR_REG_NULL } from '../abi/netmap.ts';
 import * as st from '../abi/state.ts';
 import type { DataPlane } from '../dataplane/dataplane.ts';
-import type { PortInfo, RegisterReply, RegisterRequest, Status } from '../protocol/messages.ts';
+import type { PortInfo, RegisterReply, RegisterRequest, Reply, Status } from '../protocol/messages.ts';
 import type { Adapter, Registration } from './adapter.ts';
 import { bind, checkRequest } from './binding.ts';
 import type { Memory } from './memory.ts';
@@ -45,10 +45,7 @@ export class Registry {
     checkRequest(request);
     try {
       const open = this.#open();
-      const adapter =
-        request.flags & MONITOR_FLAGS
-          ? this.ports.openMonitor(request, (port) => open.has(port))
-          : this.ports.open(request);
+      const adapter = this.#adapterFor(request, open);
       checkHeader(adapter, request);
       if (!requester.internal) checkLinked(adapter);
       const { tx, rx } = bind(adapter, request);
@@ -81,6 +78,12 @@ export class Registry {
     }
   }
 
+  #adapterFor(request: RegisterRequest, open: ReadonlySet<Adapter>): Adapter {
+    if (request.mode === NR_REG_NULL) return this.ports.nulls.create(request);
+    if (request.flags & MONITOR_FLAGS) return this.ports.openMonitor(request, (port) => open.has(port));
+    return this.ports.open(request);
+  }
+
   /** Ends a registration. @throws NetmapError EINVAL if the client has none of that id. */
   release(requester: Requester, id: number): void {
     const registration = this.registrations.get(id);
@@ -100,8 +103,23 @@ export class Registry {
     this.#freeBells(token);
   }
 
-  /** PORT_INFO_GET: the port is made if need be, and gone again. */
+  /** POOLS_INFO_GET: where the pools of a port's region lie. @throws NetmapError ENXIO without a name. */
+  poolsInfo(request: RegisterRequest): Reply<'poolsInfo'> {
+    if (request.name === '')
+      throw new NetmapError('ENXIO', 'Cannot tell the pools of a region without a port: give its name');
+    return this.with((ports) => {
+      const { memId, geometry } = ports.open(request).region;
+      const { ifs, rings, bufs, size } = geometry;
+      return { memSize: size, memId, ifs, rings, bufs };
+    });
+  }
+
+  /** PORT_INFO_GET: the port is made if need be, and gone again.  Without a name, only the region's size is told. */
   portInfo(request: RegisterRequest): PortInfo {
+    if (request.name === '') {
+      const memId = request.memId || 1;
+      return { memSize: this.ports.regionSize(memId), memId, txRings: 0, rxRings: 0, txSlots: 0, rxSlots: 0 };
+    }
     checkRequest(request);
     try {
       return this.#info(this.ports.open(request));

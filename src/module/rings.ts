@@ -21,8 +21,15 @@ export interface Ring {
   exclusive: boolean;
 }
 
+const TRANSMITTING: ReadonlySet<number> = new Set([
+  st.KIND_VALE_TX,
+  st.KIND_PIPE_TX,
+  st.KIND_MONITOR_TX,
+  st.KIND_NULL_TX,
+]);
+
 export function transmits(ring: Ring): boolean {
-  return ring.kind === st.KIND_VALE_TX || ring.kind === st.KIND_PIPE_TX || ring.kind === st.KIND_MONITOR_TX;
+  return TRANSMITTING.has(ring.kind);
 }
 
 export interface RingPlan {

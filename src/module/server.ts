@@ -158,6 +158,8 @@ const handlers: { [O in Operation]: Handler<O> } = {
     return {};
   },
   portHeaderGet: ({ name }, { module }) => ({ length: module.registry.ports.header(name) }),
+  poolsInfo: (request, { module }) => module.registry.poolsInfo(request),
+  valeAddresses: ({ name }, { module }) => module.registry.ports.addresses(name),
   status: (_request, { module }) => module.status(),
   unload({ force }, { module, events }) {
     const { openPorts, persistentPorts } = module;
@@ -177,12 +179,11 @@ const handlers: { [O in Operation]: Handler<O> } = {
     return {};
   },
   setParameter({ parameter, value }, { module }) {
-    if (parameter !== 'bridge_batch') {
-      throw new NetmapError('ENOENT', `Cannot set parameter "${parameter}": the only one is bridge_batch`);
-    }
-    module.registry.ports.vale.batch = Math.min(value, 1024);
+    module.registry.ports.parameters.set(parameter, value);
+    module.keep();
     return {};
   },
+  parameters: (_request, { module }) => module.registry.ports.parameters.list(),
 };
 
 /** What a request that makes a port may ask for besides, and VALE_NEWIF cannot. */

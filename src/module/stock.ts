@@ -1,21 +1,48 @@
-import type { Geometry } from '../mem/geometry.ts';
+import { type Geometry, layOut } from '../mem/geometry.ts';
 import type { RegisterRequest } from '../protocol/messages.ts';
 import type { Memory, Region, State } from './memory.ts';
+import type { Parameters } from './parameters.ts';
 import { createRing, destroyRing, type Ring, type RingPlan } from './rings.ts';
+
+/** nr_mem_id of the region that null ports, and later NICs, share. */
+const GLOBAL_REGION = 1;
 
 /** Regions and rings for those who make adapters, each taken with the step that gives it back. */
 export class Stock {
   readonly memory: Memory;
 
-  constructor(memory: Memory) {
+  readonly #parameters: Parameters;
+
+  constructor(memory: Memory, parameters: Parameters) {
     this.memory = memory;
+    this.#parameters = parameters;
+  }
+
+  /** Bytes of a buffer in regions made from now on. */
+  get bufSize(): number {
+    return this.#parameters.get('priv_buf_size');
   }
 
   /** The region asked for by id, else a new one. */
   region({ memId, name }: Pick<RegisterRequest, 'memId' | 'name'>, geometry: Geometry, undo: Undo): Region {
-    const region = memId !== 0 ? this.memory.regionById(memId) : this.memory.createRegion(geometry, name);
+    const region = memId !== 0 ? this.byId(memId) : this.memory.createRegion(geometry, name);
     this.share(region, undo);
     return region;
+  }
+
+  /** An existing region; the global one (1) is made when it is first asked for. @throws NetmapError EINVAL, ENOMEM. */
+  byId(memId: number): Region {
+    if (memId !== GLOBAL_REGION) return this.memory.regionById(memId);
+    const geometry = layOut(this.#parameters.pools(''));
+    return this.memory.hasRegion(memId)
+      ? this.memory.regionById(memId)
+      : this.memory.createRegion(geometry, 'memory region 1', memId);
+  }
+
+  sizeOf(memId: number): number {
+    if (memId === GLOBAL_REGION && !this.memory.hasRegion(memId))
+      return layOut(this.#parameters.pools('')).size;
+    return this.memory.regionById(memId).geometry.size;
   }
 
   /** One more user of a region. */

@@ -21,8 +21,9 @@ export class ValePorts {
   readonly #stock: Stock;
   /** By the name they are opened by. */
   readonly #adapters: Map<string, { name: string }>;
-  /** bridge_batch of switches made from now on. */
+  /** Parameters bridge_batch and mac_age, for switches made from now on too. */
   #batch = 1024;
+  #macAge = 0;
 
   /** @param adapters  where ports are entered while they have rings */
   constructor(stock: Stock, adapters: Map<string, { name: string }>) {
@@ -35,13 +36,21 @@ export class ValePorts {
     for (const sw of this.switches.values()) sw.batch = slots;
   }
 
+  set macAge(seconds: number) {
+    this.#macAge = seconds;
+    for (const sw of this.switches.values()) sw.macAge = seconds;
+  }
+
   /** An ephemeral port. @param pipe  sizes of pipes to leave room for */
   create(switchName: string, request: RegisterRequest, pipe?: PortSizes): ValePort {
     const sizes = valeSizes(request);
     const extra = Math.min(request.extraBufs, NM_MAX_EXTRA_BUFS);
     return Undo.around((undo) => {
       const sw = this.#switch(switchName, request.name, undo);
-      const geometry = pipe ? parentGeometry(sizes, pipe, extra) : portGeometry(sizes, extra);
+      const { bufSize } = this.#stock;
+      const geometry = pipe
+        ? parentGeometry(sizes, pipe, extra, bufSize)
+        : portGeometry(sizes, extra, bufSize);
       const region = this.#stock.region(request, geometry, undo);
       return this.#place(request.name, sw, region, sizes, undo);
     });
@@ -51,7 +60,11 @@ export class ValePorts {
   createLink(port: PersistentPort, switchName: string, name: string): ValePort {
     return Undo.around((undo) => {
       const sw = this.#switch(switchName, name, undo);
-      const region = this.#stock.region({ memId: 0, name }, portGeometry(port.sizes, 0), undo);
+      const region = this.#stock.region(
+        { memId: 0, name },
+        portGeometry(port.sizes, 0, this.#stock.bufSize),
+        undo,
+      );
       port.link = this.#place(name, sw, region, port.sizes, undo, { link: port });
       return port.link;
     });
@@ -81,7 +94,7 @@ export class ValePorts {
     if (taken) throw refuse('EEXIST', 'a port or an interface of that name exists');
     const sizes = valeSizes(request);
     return Undo.around((undo) => {
-      const geometry = parentGeometry(sizes, pipeSizes(request, sizes), 0);
+      const geometry = parentGeometry(sizes, pipeSizes(request, sizes), 0, this.#stock.bufSize);
       const region = this.#stock.region(request, geometry, undo);
       const port: PersistentPort = {
         name,
@@ -213,6 +226,7 @@ export class ValePorts {
     }
     const sw = new Switch(this.#stock.memory, name, index);
     sw.batch = this.#batch;
+    sw.macAge = this.#macAge;
     this.switches.set(name, sw);
     undo.push(() => this.dropIfEmpty(sw));
     return sw;

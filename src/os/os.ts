@@ -22,6 +22,8 @@ export interface Os {
   unmap(address: number, size: number): void;
   /** Commits memory now rather than at first touch.  @throws NetmapError ENOMEM where there is none. */
   populate(address: number, size: number): void;
+  /** A file name by which other programs can open an object, as long as this process holds it. */
+  objectPath(fd: number): string;
   closeFd(fd: number): void;
   /** Bytes that new shared memory can still take before the machine is out of it. */
   availableMemory(): number;

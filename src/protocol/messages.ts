@@ -58,9 +58,12 @@ export const requestSchema = v.variant('op', [
   }),
   v.object({ id, op: v.literal('portHeaderSet'), name, length: u32 }),
   v.object({ id, op: v.literal('portHeaderGet'), name }),
+  v.object({ id, op: v.literal('poolsInfo'), ...register.entries }),
+  v.object({ id, op: v.literal('valeAddresses'), name }),
   v.object({ id, op: v.literal('status') }),
   v.object({ id, op: v.literal('unload'), force: v.boolean() }),
   v.object({ id, op: v.literal('setParameter'), parameter: text, value: i32 }),
+  v.object({ id, op: v.literal('parameters') }),
 ]);
 export type Request = v.InferOutput<typeof requestSchema>;
 export type Operation = Request['op'];
@@ -84,7 +87,7 @@ export type PortInfo = v.InferOutput<typeof portInfo>;
 
 const registered = v.object({
   registration: id,
-  kind: v.picklist(['vale', 'pipe', 'monitor']),
+  kind: v.picklist(['vale', 'pipe', 'monitor', 'null']),
   ...portInfo.entries,
   extraBufs: u32,
   /** nr_offset: this registration's netmap_if, from the start of the region. */
@@ -141,9 +144,14 @@ export const replySchemas = {
   valePolling: v.object({}),
   portHeaderSet: v.object({}),
   portHeaderGet: v.object({ length: u32 }),
+  poolsInfo: v.object({ memSize: id, memId: u16, ifs: pool, rings: pool, bufs: pool }),
+  valeAddresses: v.array(v.object({ mac: text, port: v.string(), age: u32 })),
   status,
   unload: v.object({}),
   setParameter: v.object({}),
+  parameters: v.array(
+    v.object({ name: text, value: i32, min: i32, max: i32, writable: v.boolean(), meaning: v.string() }),
+  ),
 } as const satisfies Record<Operation, v.GenericSchema>;
 export type Reply<O extends Operation> = v.InferOutput<(typeof replySchemas)[O]>;
 

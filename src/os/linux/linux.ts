@@ -189,5 +189,6 @@ export const linux: Os = {
   lockFile,
   hasInterface: (name) => name !== '' && !name.includes('/') && fs.existsSync(`/sys/class/net/${name}`),
   findObjects,
+  objectPath: (fd) => `/proc/${process.pid}/fd/${fd}`,
   heldObjects: (pids) => memfds(pids, (link) => link.startsWith('/memfd:netmap-')),
 };
