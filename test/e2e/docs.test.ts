@@ -47,7 +47,11 @@ async function runLine(line: string): Promise<{ ok: boolean; stderr: string }> {
   });
   const ended = new Promise<number | null>((resolve) => shell.once('close', resolve));
   const isOver = () => shell.exitCode !== null || shell.signalCode !== null;
-  await until(() => isOver() || /main_thread|waiting for initial|reading from/.test(stderr), line);
+  const runs = /main_thread|waiting for initial|reading from|Ready to go/;
+  await until(() => isOver() || runs.test(stderr), line).catch((error) => {
+    process.kill(-shell.pid!, 'SIGKILL');
+    throw error;
+  });
   const interrupted = !isOver();
   if (interrupted) process.kill(-shell.pid!, 'SIGINT');
   const code = await ended;
