@@ -13,10 +13,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'src/mem': ['src/abi', 'src/os'],
   'src/dataplane': ['src/abi', 'src/os', 'src/mem'],
   'src/protocol': ['src/abi'],
-  'src/module': ['src/abi', 'src/os', 'src/mem', 'src/dataplane', 'src/protocol'],
+  'src/module/binary': ['src/abi', 'src/os', 'src/protocol', 'src/module'],
+  'src/module': ['src/abi', 'src/os', 'src/mem', 'src/dataplane', 'src/protocol', 'src/module/binary'],
   'src/client': ['src/abi', 'src/os', 'src/mem', 'src/dataplane', 'src/protocol'],
   // Run by the module as threads of its own; of the module they know what they are started with.
-  'src/forward': ['src/client', 'src/module'],
+  'src/forward': ['src/abi', 'src/os', 'src/client', 'src/module'],
   assembly: ['src/abi'],
   'apps/pcap': ['src/client'],
   'apps/pkt-gen': ['src/client', 'apps/pcap'],

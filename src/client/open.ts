@@ -1,5 +1,5 @@
 import { NetmapError } from '../abi/errors.ts';
-import { NM_MAX_EXTRA_BUFS } from '../abi/netmap.ts';
+import { NM_MAX_EXTRA_BUFS, NR_REG_ALL_NIC } from '../abi/netmap.ts';
 import { runtimeDirectory } from '../protocol/directory.ts';
 import type { RegisterRequest } from '../protocol/messages.ts';
 import { Port } from './port.ts';
@@ -23,6 +23,8 @@ export interface OpenOptions {
   ringId?: number;
   /** Runtime directory of the module, instead of NETMAP_DIR or the default. */
   directory?: string;
+  /** The name is the module's own, without prefix and suffixes: not to be parsed. */
+  raw?: boolean;
   /** For workers of the module itself: what it gave them to be known by. */
   pass?: string;
 }
@@ -34,7 +36,7 @@ export interface OpenOptions {
  *   ENXIO, ENOMEM, ...
  */
 export async function open(name: string, options: OpenOptions = {}): Promise<Port> {
-  const request = registerRequest(parsePortName(name), options);
+  const request = options.raw ? rawRequest(name, options) : registerRequest(parsePortName(name), options);
   const runtime = await runtimeFor(`open "${name}"`, options.directory ?? runtimeDirectory(), options.pass);
   const reply = await runtime.connection!.request('register', request);
   try {
@@ -99,5 +101,23 @@ function registerRequest(parsed: PortName, options: OpenOptions): RegisterReques
     txSlots: options.txSlots ?? conf.txSlots,
     rxSlots: options.rxSlots ?? conf.rxSlots,
     extraBufs,
+  };
+}
+
+function rawRequest(
+  name: string,
+  { mode = NR_REG_ALL_NIC, ringId = 0, flags = 0 }: OpenOptions,
+): RegisterRequest {
+  return {
+    name,
+    mode,
+    ringId,
+    flags,
+    memId: 0,
+    txRings: 0,
+    rxRings: 0,
+    txSlots: 0,
+    rxSlots: 0,
+    extraBufs: 0,
   };
 }

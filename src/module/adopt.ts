@@ -64,7 +64,7 @@ export function restore(registry: Registry, record: RegistryRecord, holders: rea
     const adapter: ValePort = { kind: 'vale', ...shared, sw, port, headerLength, persistent, link };
     if (link) link.link = adapter;
     if (persistent) persistent.placed = adapter;
-    else shared.region.users++;
+    shared.region.users++;
     ports.adapters.set(entry.name, adapter);
   }
   const tables = new Map<number, PortTable>([...vale.switches.values()].map((sw) => [sw.state.slot, sw]));

@@ -77,3 +77,12 @@ export function bind(adapter: Adapter, request: RegisterRequest): Binding {
   }
   return chosen;
 }
+
+/** @throws NetmapError EINVAL (spec api §3.5.4). */
+export function checkAttach({ name, mode, ringId }: Pick<RegisterRequest, 'name' | 'mode' | 'ringId'>): void {
+  if (ringId === 0 && (mode === abi.NR_REG_ALL_NIC || mode === abi.NR_REG_NIC_SW)) return;
+  throw new NetmapError(
+    'EINVAL',
+    `Cannot attach "${name}" in mode ${mode} with ring ${ringId}: use ALL_NIC (1) or NIC_SW (3), and ring 0`,
+  );
+}

@@ -3,17 +3,19 @@
 
 import { randomUUID } from 'node:crypto';
 import { NetmapError } from '../abi/errors.ts';
+import * as rq from '../abi/requests.ts';
 import * as st from '../abi/state.ts';
 import { Bells } from '../dataplane/bells.ts';
 import { instantiate } from '../dataplane/dataplane.ts';
 import { Arena } from '../mem/arena.ts';
 import { type ObjectRef, os } from '../os/index.ts';
-import type { HelloReply, Status } from '../protocol/messages.ts';
+import type { HelloReply, RegisterReply, Status } from '../protocol/messages.ts';
 import type { Adapter, ValePort } from './adapter.ts';
 import { restore } from './adopt.ts';
 import { type RegistryRecord, readRecord, writeRecord } from './journal.ts';
 import { Links } from './links.ts';
 import { Memory } from './memory.ts';
+import { type CsbMemory, Proxies } from './proxies.ts';
 import { Registry } from './registry.ts';
 
 export const VERSION = '0.1.0';
@@ -37,6 +39,7 @@ export class Module {
   readonly #arena: Arena;
   readonly #system: ObjectRef;
   readonly #systemAddress: number;
+  readonly proxies: Proxies;
   readonly #links: Links;
   readonly #lost: NodeJS.Timeout;
   #nextToken = 1;
@@ -46,6 +49,7 @@ export class Module {
     this.directory = directory;
     this.#arena = Arena.create();
     this.#links = new Links(directory, this.pass);
+    this.proxies = new Proxies(directory, this.pass);
     const name = `netmap-system ${directory}`.slice(0, 240);
     const old = survivors ? openFirst(os.findObjects(name)) : undefined;
     const object = old ?? os.createObject(name, st.SYS_SIZE);
@@ -133,6 +137,30 @@ export class Module {
   async detach(name: string): Promise<number> {
     await this.#links.stop(name);
     return this.change(({ ports }, isOpen) => ports.detach(name, isOpen));
+  }
+
+  /** Writes CSB entries as they are before the first sync (spec api §6.1): TX rings, then RX rings. */
+  initializeCsb({ tx, rx, state }: RegisterReply, atok: CsbMemory, ktoa: CsbMemory): void {
+    const { memory, ports } = this.registry;
+    const { view } = memory.arena;
+    const base = ports.everything.find((adapter) => adapter.state.slot === state.slot)!.state.mapping.address;
+    const a = memory.arena.mapOwn(atok.object.fd, atok.object.ino, atok.object.size);
+    const k = memory.arena.mapOwn(ktoa.object.fd, ktoa.object.ino, ktoa.object.size);
+    [...tx, ...rx].forEach(({ kringOfs }, i) => {
+      const kring = (field: number) => view.getUint32(base + kringOfs + field, true);
+      const at = a.address + atok.ofs + i * rq.CSB_ENTRY;
+      const kt = k.address + ktoa.ofs + i * rq.CSB_ENTRY;
+      view.setUint32(at + rq.CSB_HEAD, kring(st.KR_RHEAD), true);
+      view.setUint32(at + rq.CSB_CUR, kring(st.KR_RCUR), true);
+      view.setUint32(at + rq.CSB_APPL_NEED_KICK, 1, true);
+      view.setUint32(at + rq.CSB_SYNC_FLAGS, 1, true);
+      new Uint8Array(view.buffer, kt, rq.CSB_ENTRY).fill(0);
+      view.setUint32(kt + rq.CSB_HWCUR, kring(st.KR_HWCUR), true);
+      view.setUint32(kt + rq.CSB_HWTAIL, kring(st.KR_HWTAIL), true);
+      view.setUint32(kt + rq.CSB_KERN_NEED_KICK, 1, true);
+    });
+    memory.arena.unmapOwn(a);
+    memory.arena.unmapOwn(k);
   }
 
   /** Before the process ends. */

@@ -6,7 +6,7 @@ import * as st from '../abi/state.ts';
 import type { DataPlane } from '../dataplane/dataplane.ts';
 import type { PortInfo, RegisterReply, RegisterRequest, Reply, Status } from '../protocol/messages.ts';
 import type { Adapter, Registration } from './adapter.ts';
-import { bind, checkRequest } from './binding.ts';
+import { bind, checkRequest, choose } from './binding.ts';
 import type { Memory } from './memory.ts';
 import { MONITOR_FLAGS } from './monitors.ts';
 import { Ports, sizesOf } from './ports.ts';
@@ -45,10 +45,10 @@ export class Registry {
     checkRequest(request);
     try {
       const open = this.#open();
-      const adapter = this.#adapterFor(request, open);
+      const adapter = this.#adapterFor(request, requester, open);
       checkHeader(adapter, request);
       if (!requester.internal) checkLinked(adapter);
-      const { tx, rx } = bind(adapter, request);
+      const { tx, rx } = requester.internal ? choose(adapter, request) : bind(adapter, request);
       const bound = new Set<Ring>([...tx, ...rx]);
       const { ifOfs, extraBufs } = createIf(this.memory, adapter.region, {
         name: adapter.name,
@@ -59,7 +59,7 @@ export class Registry {
       });
       for (const ring of bound) {
         ring.users++;
-        ring.exclusive = (request.flags & NR_EXCLUSIVE) !== 0;
+        ring.exclusive ||= (request.flags & NR_EXCLUSIVE) !== 0;
       }
       const registration: Registration = {
         id: this.nextRegistration++,
@@ -78,7 +78,10 @@ export class Registry {
     }
   }
 
-  #adapterFor(request: RegisterRequest, open: ReadonlySet<Adapter>): Adapter {
+  #adapterFor(request: RegisterRequest, requester: Requester, open: ReadonlySet<Adapter>): Adapter {
+    // A proxy takes what its client has, monitors too.
+    const known = requester.internal && this.ports.everything.find(({ name }) => name === request.name);
+    if (known) return known;
     if (request.mode === NR_REG_NULL) return this.ports.nulls.create(request);
     if (request.flags & MONITOR_FLAGS) return this.ports.openMonitor(request, (port) => open.has(port));
     return this.ports.open(request);
@@ -208,6 +211,7 @@ export class Registry {
     const shown = (ring: Ring) => ({ index: ring.index, kringOfs: ring.kringOfs, ringOfs: ring.ringOfs });
     return {
       registration: id,
+      adapter: adapter.name,
       kind: adapter.kind,
       ...this.#info(adapter),
       extraBufs,

@@ -4,8 +4,7 @@
 import net from 'node:net';
 import * as v from 'valibot';
 import { NetmapError } from '../abi/errors.ts';
-import { NR_REG_ALL_NIC, NR_REG_NIC_SW } from '../abi/netmap.ts';
-import { LineReader } from '../protocol/lines.ts';
+import { os } from '../os/index.ts';
 import {
   describeIssues,
   MAX_REPLY,
@@ -14,6 +13,9 @@ import {
   type Request,
   requestSchema,
 } from '../protocol/messages.ts';
+import { RequestStream } from '../protocol/stream.ts';
+import { BinarySession } from './binary/session.ts';
+import { checkAttach } from './binding.ts';
 import type { Client, Module } from './module.ts';
 
 /** A client that has begun a line must end it within this time. */
@@ -41,7 +43,8 @@ class Connection {
   readonly module: Module;
   readonly events: ServerEvents;
   readonly #socket: net.Socket;
-  readonly #reader = new LineReader(MAX_REQUEST);
+  readonly #stream = new RequestStream(MAX_REQUEST);
+  #binary: BinarySession | undefined;
   #lineTimer: NodeJS.Timeout | undefined;
   client: Client | undefined;
 
@@ -49,21 +52,23 @@ class Connection {
     this.module = module;
     this.events = events;
     this.#socket = socket;
-    socket.setEncoding('utf8');
-    socket.on('data', (chunk) => this.#receive(String(chunk)));
+    socket.on('data', (chunk) => this.#receive(Buffer.from(chunk)));
     socket.on('error', () => socket.destroy());
-    socket.on('close', () => this.#closed());
+    socket.on('close', () => void this.#closed());
   }
 
-  #receive(chunk: string): void {
+  #receive(chunk: Buffer): void {
     clearTimeout(this.#lineTimer);
     try {
-      for (const line of this.#reader.push(chunk)) if (line !== '') void this.#answer(line);
+      for (const said of this.#stream.push(chunk)) {
+        if ('frame' in said) void this.#session().take(said.frame);
+        else if (said.line !== '') void this.#answer(said.line);
+      }
     } catch (error) {
       this.#drop(error as NetmapError);
       return;
     }
-    if (this.#reader.pending) {
+    if (this.#stream.pending) {
       this.#lineTimer = setTimeout(() => {
         this.#drop(
           new NetmapError(
@@ -91,8 +96,12 @@ class Connection {
   }
 
   #send(reply: object): void {
+    this.#write(`${JSON.stringify(reply)}\n`);
+  }
+
+  #write(reply: string | Buffer): void {
     if (this.#socket.destroyed) return;
-    this.#socket.write(`${JSON.stringify(reply)}\n`);
+    this.#socket.write(reply);
     // Somebody who asks but does not read is not waited for.
     if (this.#socket.writableLength > MAX_REPLY) this.#socket.destroy();
   }
@@ -102,9 +111,19 @@ class Connection {
     this.#socket.destroySoon();
   }
 
-  #closed(): void {
+  /** The conversation in frames, begun with the first of them. */
+  #session(): BinarySession {
+    if (this.#binary) return this.#binary;
+    this.client ??= this.module.hello(process.pid, os.startTime(process.pid));
+    this.events.used();
+    this.#binary = new BinarySession(this.module, this.client, (reply) => this.#write(reply));
+    return this.#binary;
+  }
+
+  async #closed(): Promise<void> {
     clearTimeout(this.#lineTimer);
     if (!this.client) return;
+    await this.#binary?.close();
     this.module.goodbye(this.client);
     this.events.used();
   }
@@ -188,15 +207,6 @@ const handlers: { [O in Operation]: Handler<O> } = {
 
 /** What a request that makes a port may ask for besides, and VALE_NEWIF cannot. */
 const NOTHING_MORE = { mode: 0, ringId: 0, flags: 0, extraBufs: 0 };
-
-/** @throws NetmapError EINVAL (spec api §3.5.4). */
-function checkAttach({ name, mode, ringId }: Extract<Request, { op: 'valeAttach' }>): void {
-  if (ringId === 0 && (mode === NR_REG_ALL_NIC || mode === NR_REG_NIC_SW)) return;
-  throw new NetmapError(
-    'EINVAL',
-    `Cannot attach "${name}" in mode ${mode} with ring ${ringId}: use ALL_NIC (1) or NIC_SW (3), and ring 0`,
-  );
-}
 
 function parse(line: string): Request {
   let value: unknown;

@@ -70,14 +70,14 @@ export class ValePorts {
     });
   }
 
-  /** Takes a port off its switch; its memory goes unless it is a persistent port's. */
+  /** Takes a port off its switch; its memory goes with its last user, which for a persistent port is the port itself. */
   destroy(port: ValePort): void {
     this.#adapters.delete(port.name);
     port.sw.remove(port.port);
     this.#stock.releaseRings(port.region, [...port.tx, ...port.rx]);
     if (port.link) port.link.link = undefined;
     if (port.persistent) port.persistent.placed = undefined;
-    else this.#stock.memory.releaseRegion(port.region);
+    this.#stock.memory.releaseRegion(port.region);
     this.dropIfEmpty(port.sw);
   }
 
@@ -127,6 +127,7 @@ export class ValePorts {
   attach(port: PersistentPort, switchName: string, name: string): ValePort {
     return Undo.around((undo) => {
       const sw = this.#switch(switchName, name, undo);
+      this.#stock.share(port.region, undo);
       const placed = this.#place(name, sw, port.region, port.sizes, undo, { persistent: port });
       port.attached = switchName;
       return placed;
@@ -160,6 +161,7 @@ export class ValePorts {
       const sw = new Switch(this.#stock.memory, port.name, -1);
       this.switches.set(sw.name, sw);
       undo.push(() => this.dropIfEmpty(sw));
+      this.#stock.share(port.region, undo);
       return this.#place(port.name, sw, port.region, port.sizes, undo, { persistent: port });
     });
   }

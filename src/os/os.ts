@@ -22,6 +22,11 @@ export interface Os {
   unmap(address: number, size: number): void;
   /** Commits memory now rather than at first touch.  @throws NetmapError ENOMEM where there is none. */
   populate(address: number, size: number): void;
+  /**
+   * Opens an object that a client brings, known by its descriptor alone.
+   * @throws NetmapError EFAULT: none there, or one that its owner could cut off under us (not sealed).
+   */
+  takeObject(pid: number, fd: number): MemoryObject;
   /** A file name by which other programs can open an object, as long as this process holds it. */
   objectPath(fd: number): string;
   closeFd(fd: number): void;
@@ -46,7 +51,17 @@ export interface Os {
    */
   poll(fds: Uint8Array, count: number, timeoutMs: number): number;
 
+  /** An event counter (eventfd): readable once signalled. */
+  createEvent(): number;
+  /** Signals an event counter; false if it is none. */
+  signalEvent(fd: number): boolean;
+  /** Empties an event counter. */
+  clearEvent(fd: number): void;
+
   // ---- processes ----
+
+  /** A descriptor of another process, as one of our own. @throws NetmapError EINVAL: it has none of that number. */
+  takeDescriptor(pid: number, fd: number): number;
 
   /** When a process was started, in ticks since boot; '' if there is none: tells a pid used again from the old one. */
   startTime(pid: number): string;

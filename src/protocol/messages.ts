@@ -87,6 +87,8 @@ export type PortInfo = v.InferOutput<typeof portInfo>;
 
 const registered = v.object({
   registration: id,
+  /** What the module knows the port by. */
+  adapter: v.string(),
   kind: v.picklist(['vale', 'pipe', 'monitor', 'null']),
   ...portInfo.entries,
   extraBufs: u32,

@@ -19,6 +19,9 @@ export const read = lib.func('int64_t read(int fd, void *bytes, size_t count)');
 export const ppoll = lib.func('int ppoll(void *fds, uint64_t count, const void *timeout, void *mask)');
 export const flock = lib.func('int flock(int fd, int operation)');
 export const schedSetaffinity = lib.func('int sched_setaffinity(int pid, size_t size, const void *mask)');
+export const eventfd = lib.func('int eventfd(unsigned int initial, int flags)');
+/** For calls that the C library has no function for; three arguments each. */
+export const syscall = lib.func('int64_t syscall(int64_t number, int64_t a, int64_t b, int64_t c)');
 const strerror = lib.func('const char *strerror(int number)');
 
 const NAMES = new Map<number, ErrnoName>(

@@ -14,6 +14,12 @@ const MADV_POPULATE_WRITE = 23;
 const MFD_CLOEXEC_ALLOW_SEALING = 3;
 const F_ADD_SEALS = 1033;
 const SEAL_SEAL_SHRINK_GROW = 7;
+const F_GET_SEALS = 1034;
+const F_SEAL_SHRINK = 2;
+const EFD_NONBLOCK_CLOEXEC = 0o2004000;
+// The same on x86-64 and arm64.
+const SYS_PIDFD_OPEN = 434;
+const SYS_PIDFD_GETFD = 438;
 const O_NONBLOCK_CLOEXEC = 0o2004000;
 const LOCK_EX_NB = 6;
 
@@ -52,6 +58,41 @@ function openObject(ref: ObjectRef): MemoryObject {
   }
   return object;
 }
+
+function takeObject(pid: number, fd: number): MemoryObject {
+  const path = `/proc/${pid}/fd/${fd}`;
+  let own = -1;
+  try {
+    own = fs.openSync(path, 'r+');
+    if ((libc.fcntl(own, F_GET_SEALS, 0) & F_SEAL_SHRINK) === 0)
+      throw new Error('it is not sealed against shrinking');
+    return objectAt(own);
+  } catch (error) {
+    if (own >= 0) fs.closeSync(own);
+    throw new NetmapError(
+      'EFAULT',
+      `Cannot use memory at descriptor ${fd} of process ${pid}: ${(error as Error).message}; a sealed memfd is needed`,
+    );
+  }
+}
+
+function takeDescriptor(pid: number, fd: number): number {
+  const process = Number(libc.syscall(SYS_PIDFD_OPEN, pid, 0, 0));
+  if (process < 0) throw new NetmapError('EINVAL', `Cannot reach process ${pid}: it is gone, or not ours`);
+  try {
+    const own = Number(libc.syscall(SYS_PIDFD_GETFD, process, fd, 0));
+    if (own < 0)
+      throw new NetmapError(
+        'EINVAL',
+        `Cannot use descriptor ${fd} of process ${pid}: it has none of that number`,
+      );
+    return own;
+  } finally {
+    fs.closeSync(process);
+  }
+}
+
+const ONE_EVENT = new Uint8Array(new BigUint64Array([1n]).buffer);
 
 function mapFixed(address: number, size: number, fd: number, flags: number): void {
   if (libc.mmap(address, size, PROT_READ_WRITE, flags | MAP_FIXED, fd, 0) < 0) {
@@ -189,6 +230,11 @@ export const linux: Os = {
   lockFile,
   hasInterface: (name) => name !== '' && !name.includes('/') && fs.existsSync(`/sys/class/net/${name}`),
   findObjects,
+  takeObject,
+  takeDescriptor,
+  createEvent: () => libc.eventfd(0, EFD_NONBLOCK_CLOEXEC),
+  signalEvent: (fd) => libc.write(fd, ONE_EVENT, 8) === 8,
+  clearEvent: (fd) => void libc.read(fd, sink, 8),
   objectPath: (fd) => `/proc/${process.pid}/fd/${fd}`,
   heldObjects: (pids) => memfds(pids, (link) => link.startsWith('/memfd:netmap-')),
 };
