@@ -189,7 +189,7 @@ describe('the control socket', { timeout: 120_000 }, () => {
     ['an unknown operation', '{"id":7,"op":"explode"}\n', /"id":7,.*Cannot accept the request/],
     ['a field of the wrong type', '{"id":8,"op":"release","registration":"x"}\n', /\\"registration\\"/],
     ['a port before hello', '{"id":9,"op":"release","registration":1}\n', /before \\"hello\\"/],
-    ['a line without end', 'x'.repeat(70_000), /more than 65536 characters/],
+    ['a line without end', 'x'.repeat(70_000), /more than 65536 bytes/],
     [
       'a name too long',
       `{"id":1,"op":"portInfo","name":"vale0:${'a'.repeat(100)}","mode":1,"ringId":0,"flags":0,"memId":0,"txRings":0,"rxRings":0,"txSlots":0,"rxSlots":0,"extraBufs":0}\n`,
