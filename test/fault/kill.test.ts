@@ -3,13 +3,11 @@
 // Operations: real processes; the survivor's counter must move on after each kill.
 
 import assert from 'node:assert/strict';
-import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
 import fs from 'node:fs';
-import { after, describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { describe, test } from 'node:test';
 import { load, status, unload } from '../../src/client/index.ts';
 import { ownModule, until } from '../harness.ts';
+import { freed, kill, movesOn, start } from './processes.ts';
 
 const KILLS = 100;
 const FREE_WITHIN_MS = 100;
@@ -17,48 +15,6 @@ const FREE_WITHIN_MS = 100;
 const directory = ownModule();
 /** What others on this machine hold is none of our business. */
 const foreign = new Set(netmapObjects());
-const children = new Set<ChildProcess>();
-after(() => {
-  for (const child of children) child.kill('SIGKILL');
-});
-
-async function start(program: 'sender' | 'receiver', ...args: string[]): Promise<ChildProcess> {
-  const child = fork(fileURLToPath(new URL(`${program}.js`, import.meta.url)), args);
-  children.add(child);
-  child.once('exit', () => children.delete(child));
-  await once(child, 'message');
-  return child;
-}
-
-async function kill(child: ChildProcess): Promise<void> {
-  const ended = once(child, 'exit');
-  child.kill('SIGKILL');
-  await ended;
-}
-
-async function packetsOf(receiver: ChildProcess): Promise<number> {
-  const answer = once(receiver, 'message');
-  receiver.send('count');
-  const [{ packets }] = (await answer) as [{ packets: number }];
-  return packets;
-}
-
-async function movesOn(receiver: ChildProcess): Promise<void> {
-  const before = await packetsOf(receiver);
-  await until(async () => (await packetsOf(receiver)) > before + 2000, 'the receiver to go on');
-}
-
-/** After a kill the port must be gone soon. */
-async function freed(name: string): Promise<number> {
-  const start = performance.now();
-  await until(
-    async () => !(await status()).ports.some((port) => port.name === name),
-    `${name} to be free`,
-    10_000,
-  );
-  return performance.now() - start;
-}
-
 /** Memfds, sockets and pipes of netmap that any process holds. */
 function netmapObjects(): string[] {
   const found: string[] = [];
