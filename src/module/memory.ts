@@ -116,6 +116,11 @@ export class Memory {
     return state;
   }
 
+  /** The state in a slot; there must be one. */
+  stateOn(slot: number): State {
+    return this.#states.get(slot)!;
+  }
+
   releaseState(state: State): void {
     this.#states.delete(state.slot);
     this.arena.unmapOwn(state.mapping);

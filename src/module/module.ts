@@ -3,19 +3,19 @@
 
 import { randomUUID } from 'node:crypto';
 import { NetmapError } from '../abi/errors.ts';
-import * as rq from '../abi/requests.ts';
 import * as st from '../abi/state.ts';
 import { Bells } from '../dataplane/bells.ts';
 import { instantiate } from '../dataplane/dataplane.ts';
 import { Arena } from '../mem/arena.ts';
 import { type ObjectRef, os } from '../os/index.ts';
-import type { HelloReply, RegisterReply, Status } from '../protocol/messages.ts';
+import type { HelloReply, Status } from '../protocol/messages.ts';
 import type { Adapter, ValePort } from './adapter.ts';
 import { restore } from './adopt.ts';
 import { type RegistryRecord, readRecord, writeRecord } from './journal.ts';
 import { Links } from './links.ts';
 import { Memory } from './memory.ts';
-import { type CsbMemory, Proxies } from './proxies.ts';
+import { Proxies } from './proxies.ts';
+import { recordOf } from './record.ts';
 import { Registry } from './registry.ts';
 
 export const VERSION = '0.1.0';
@@ -139,30 +139,6 @@ export class Module {
     return this.change(({ ports }, isOpen) => ports.detach(name, isOpen));
   }
 
-  /** Writes CSB entries as they are before the first sync (spec api §6.1): TX rings, then RX rings. */
-  initializeCsb({ tx, rx, state }: RegisterReply, atok: CsbMemory, ktoa: CsbMemory): void {
-    const { memory, ports } = this.registry;
-    const { view } = memory.arena;
-    const base = ports.everything.find((adapter) => adapter.state.slot === state.slot)!.state.mapping.address;
-    const a = memory.arena.mapOwn(atok.object.fd, atok.object.ino, atok.object.size);
-    const k = memory.arena.mapOwn(ktoa.object.fd, ktoa.object.ino, ktoa.object.size);
-    [...tx, ...rx].forEach(({ kringOfs }, i) => {
-      const kring = (field: number) => view.getUint32(base + kringOfs + field, true);
-      const at = a.address + atok.ofs + i * rq.CSB_ENTRY;
-      const kt = k.address + ktoa.ofs + i * rq.CSB_ENTRY;
-      view.setUint32(at + rq.CSB_HEAD, kring(st.KR_RHEAD), true);
-      view.setUint32(at + rq.CSB_CUR, kring(st.KR_RCUR), true);
-      view.setUint32(at + rq.CSB_APPL_NEED_KICK, 1, true);
-      view.setUint32(at + rq.CSB_SYNC_FLAGS, 1, true);
-      new Uint8Array(view.buffer, kt, rq.CSB_ENTRY).fill(0);
-      view.setUint32(kt + rq.CSB_HWCUR, kring(st.KR_HWCUR), true);
-      view.setUint32(kt + rq.CSB_HWTAIL, kring(st.KR_HWTAIL), true);
-      view.setUint32(kt + rq.CSB_KERN_NEED_KICK, 1, true);
-    });
-    memory.arena.unmapOwn(a);
-    memory.arena.unmapOwn(k);
-  }
-
   /** Before the process ends. */
   async close(): Promise<void> {
     await this.#links.stopAll();
@@ -191,76 +167,8 @@ export class Module {
 
   /** Writes the record; after every change. */
   keep(): void {
-    writeRecord(this.#arena, this.#systemAddress, this.#record());
-  }
-
-  #record(): RegistryRecord {
-    const { ports, registrations, nextRegistration } = this.registry;
-    const { vale, pipes } = ports;
-    const adapters = ports.everything;
-    const persistent = [...vale.persistent.values()];
-    const parents = [...pipes.parents.values()];
-    const switches = [...vale.switches.values()];
-    const regions = new Set([...adapters, ...parents, ...persistent].map(({ region }) => region));
-    const states = new Set([...adapters, ...switches].map(({ state }) => state));
-    const shape = (adapter: (typeof adapters)[number]) => ({
-      name: adapter.name,
-      region: adapter.region.slot,
-      state: adapter.state.slot,
-      tx: [...adapter.tx],
-      rx: [...adapter.rx],
-      port: adapter.port,
-    });
-    return {
-      nextToken: this.#nextToken,
-      nextRegistration,
-      clients: [...this.clients.values()].map(({ token, pid, startTime }) => ({ token, pid, startTime })),
-      regions: [...regions].map(({ slot, memId, object, geometry }) => ({ slot, memId, object, geometry })),
-      states: [...states].map(({ slot, object }) => ({ slot, object })),
-      switches: switches.map(({ name, index, state }) => ({ name, index, state: state.slot })),
-      persistent: persistent.map(({ name, region, sizes, headerLength, attached }) => ({
-        name,
-        region: region.slot,
-        sizes,
-        headerLength,
-        attached: attached ?? null,
-      })),
-      valePorts: adapters.flatMap((adapter) =>
-        adapter.kind === 'vale'
-          ? [
-              {
-                ...shape(adapter),
-                sw: adapter.sw.name,
-                headerLength: adapter.headerLength,
-                persistent: adapter.persistent?.name ?? null,
-                link: adapter.link?.name ?? null,
-              },
-            ]
-          : [],
-      ),
-      pipes: [...pipes.all.values()].map((pipe) => ({
-        parent: pipe.parent,
-        id: pipe.id,
-        ends: pipe.ends.map(shape),
-      })),
-      monitors: [...ports.monitors.all].map((monitor) => ({
-        ...shape(monitor),
-        zeroCopy: monitor.zeroCopy,
-        watched: [...monitor.watched],
-        parent: monitor.parent?.name ?? null,
-      })),
-      nulls: [...ports.nulls.all].map((port) => ({ ...shape(port), sizes: port.sizes })),
-      parameters: ports.parameters.list().map(({ name, value }) => ({ name, value })),
-      parents: parents.map(({ name, region }) => ({ name, region: region.slot })),
-      registrations: [...registrations.values()].map(({ id, token, adapter, tx, rx, ifOfs }) => ({
-        id,
-        token,
-        adapter: adapter.name,
-        tx: tx.map((ring) => ring.index),
-        rx: rx.map((ring) => ring.index),
-        ifOfs,
-      })),
-    };
+    const record = recordOf(this.registry, [...this.clients.values()], this.#nextToken);
+    writeRecord(this.#arena, this.#systemAddress, record);
   }
 
   #adopt(record: RegistryRecord): void {

@@ -3,16 +3,11 @@
 
 import { Worker } from 'node:worker_threads';
 import { NetmapError } from '../abi/errors.ts';
-import { type MemoryObject, os } from '../os/index.ts';
+import { os } from '../os/index.ts';
 import type { RegisterReply, RegisterRequest } from '../protocol/messages.ts';
+import type { CsbMemory } from './csb.ts';
 
 const WORKER = new URL('../forward/proxy.js', import.meta.url);
-
-/** CSB entries within an object that this process holds. */
-export interface CsbMemory {
-  object: MemoryObject;
-  ofs: number;
-}
 
 /** What a loop is to do. */
 export interface LoopTask {

@@ -10,9 +10,9 @@ import * as abi from '../../src/abi/netmap.ts';
 import * as rq from '../../src/abi/requests.ts';
 import { newIf, open, parsePortName, status } from '../../src/client/index.ts';
 import { type MemoryObject, os } from '../../src/os/index.ts';
+import { ControlRequest, FrameClient, type RegisterFields } from '../frame-client.ts';
 import { frame, markOf, ownModule, receive, send, until, using } from '../harness.ts';
 import { CsbProgram } from './csb-program.ts';
-import { ControlRequest, FrameClient, type RegisterFields } from './frame-client.ts';
 
 const directory = ownModule();
 const IF = 'if4711';

@@ -10,7 +10,9 @@ import net from 'node:net';
 import path from 'node:path';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
+import * as rq from '../../src/abi/requests.ts';
 import { open, status } from '../../src/client/index.ts';
+import { ControlRequest, FrameClient } from '../frame-client.ts';
 import { frame, marks, ownModule, send, until, using } from '../harness.ts';
 
 const directory = ownModule();
@@ -139,6 +141,42 @@ const line = fc.oneof(
   { weight: 1, arbitrary: message.map((text) => text.slice(0, text.length / 2)) },
 );
 
+/** A request as C lays it out, right in part: type, name, body, options; then some of its bytes changed. */
+const frameRequest = fc
+  .record({
+    what: fc.constantFrom(
+      rq.NIOCCTRL,
+      rq.NIOCCTRL,
+      rq.NIOCCTRL,
+      rq.NIOCREGIF,
+      rq.NIOCGINFO,
+      rq.FR_CLOSE,
+      999,
+    ),
+    fd: fc.nat({ max: 40 }),
+    // Loops and syncs need threads of the module: they have tests of their own.
+    type: fc.nat({ max: 18 }).filter((type) => type !== rq.NETMAP_REQ_SYNC_KLOOP_START),
+    name: names,
+    body: fc.uint8Array({ minLength: 64, maxLength: 64 }),
+    sane: fc.boolean(),
+    options: fc.array(fc.tuple(fc.nat({ max: 8 }), fc.nat({ max: 120 })), { maxLength: 4 }),
+    changes: fc.array(fc.tuple(fc.nat({ max: 400 }), fc.nat({ max: 255 })), { maxLength: 6 }),
+  })
+  .map(({ what, fd, type, name, body, sane, options, changes }) => {
+    const request = new ControlRequest(type, name.slice(0, 40));
+    if (sane && type === rq.NETMAP_REQ_REGISTER) {
+      request.body.setUint32(rq.RG_MODE, 1, true);
+      request.body.setUint32(rq.RG_TX_SLOTS, 4, true);
+      request.body.setUint32(rq.RG_RX_SLOTS, 4, true);
+    } else {
+      for (let i = 0; i < request.bytes.length - rq.HEADER_SIZE; i++)
+        request.body.setUint8(i, body[i]! >> (i & 7));
+    }
+    for (const [option, size] of options) request.add(option, Math.max(size, rq.OPTION_SIZE));
+    for (const [at, value] of changes) if (at < request.bytes.length) request.bytes[at] = value;
+    return { what, fd, bytes: request.bytes };
+  });
+
 /** A connection that writes without waiting, and reads whatever comes. */
 class Attacker {
   readonly #socket: net.Socket;
@@ -197,6 +235,43 @@ describe('noise on the control socket', { timeout: 900_000 }, () => {
       send(a, [frame({ mark: 42 })]);
       assert.deepEqual(marks(b), [42]);
     });
+  });
+
+  const FRAMES = Math.ceil(MESSAGES / 4);
+  test(`${FRAMES} requests in frames (NETMAP_SEED=${SEED}), bytes of them changed: each is answered`, async () => {
+    await using([open('vale0:a'), open('vale0:b')], async (a, b) => {
+      const before = (await status()).ports.map(({ name, memId, opens }) => [name, memId, opens]);
+      const requests = fc.sample(frameRequest, { seed: SEED, numRuns: FRAMES });
+      const perConnection = 500;
+      for (let from = 0; from < FRAMES; from += perConnection) {
+        const client = await FrameClient.connect(directory);
+        const batch = requests.slice(from, from + perConnection);
+        const answers = await Promise.all(batch.map(({ what, fd, bytes }) => client.ask(what, fd, bytes)));
+        for (const { errno } of answers) assert.ok(errno >= 0 && errno < 200, `errno ${errno}`);
+        client.end();
+      }
+      await until(
+        async () => (await status()).ports.every(({ name }) => name === 'vale0:a' || name === 'vale0:b'),
+        'what was opened to be closed with its connection',
+      );
+      assert.deepEqual(
+        (await status()).ports.map(({ name, memId, opens }) => [name, memId, opens]),
+        before,
+      );
+      send(a, [frame({ mark: 43 })]);
+      assert.deepEqual(marks(b), [43]);
+    });
+  });
+
+  test('frames whose length is a lie: told or dropped', async () => {
+    for (const length of [0, 23, 65_537, 2 ** 32 - 1]) {
+      const client = await FrameClient.connect(directory);
+      const bytes = Buffer.alloc(rq.FR_SIZE);
+      bytes.writeUInt32LE(rq.FRAME_MAGIC, rq.FR_MAGIC);
+      bytes.writeUInt32LE(length, rq.FR_LENGTH);
+      client.write(bytes);
+      await until(() => client.closed, `the client with a frame of ${length} bytes to be dropped`);
+    }
   });
 
   test('a message too long, one that never ends, one who never reads: told or dropped, nobody else waits', async () => {

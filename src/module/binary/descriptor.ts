@@ -6,8 +6,9 @@ import { NR_EXCLUSIVE } from '../../abi/netmap.ts';
 import * as rq from '../../abi/requests.ts';
 import { type MemoryObject, os } from '../../os/index.ts';
 import type { RegisterReply, RegisterRequest } from '../../protocol/messages.ts';
+import { type CsbMemory, initializeCsb } from '../csb.ts';
 import type { Client, Module } from '../module.ts';
-import type { CsbMemory, LoopTask, SyncProxy } from '../proxies.ts';
+import type { LoopTask, SyncProxy } from '../proxies.ts';
 
 export class Descriptor {
   readonly module: Module;
@@ -95,7 +96,10 @@ export class Descriptor {
     this.#dropCsb();
     const [a, k] = objects as [MemoryObject, MemoryObject];
     this.#csb = { atok: { object: a, ofs: entries[0].ofs }, ktoa: { object: k, ofs: entries[1].ofs } };
-    this.module.initializeCsb(this.#reply!, this.#csb.atok, this.#csb.ktoa);
+    const { tx, rx, state } = this.#reply!;
+    const { memory } = this.module.registry;
+    const krings = [...tx, ...rx].map(({ kringOfs }) => kringOfs);
+    initializeCsb(memory, memory.stateOn(state.slot), krings, this.#csb.atok, this.#csb.ktoa);
   }
 
   /** SYNC_KLOOP_START: resolves when the loop has been stopped. */

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import net from 'node:net';
 import path from 'node:path';
-import * as rq from '../../src/abi/requests.ts';
+import * as rq from '../src/abi/requests.ts';
 
 export interface Answer {
   errno: number;
