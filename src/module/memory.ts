@@ -61,10 +61,18 @@ export class Memory {
         `Cannot open "${forWhat}": its rings and buffers need ${mib(geometry.size)} MiB, the machine has ${mib(available)} MiB left; ask for fewer slots or extra buffers`,
       );
     }
-    const slot = this.#freeRegionSlot();
-    const memId = id ?? this.#freeMemId();
     const { fd, size, ino } = os.createObject('netmap-region', geometry.size);
-    return this.adoptRegion(slot, memId, { pid: process.pid, fd, size, ino }, geometry);
+    return this.addRegion({ pid: process.pid, fd, size, ino }, geometry, id);
+  }
+
+  /** Makes a region of an object that this process holds. */
+  addRegion(object: ObjectRef, geometry: Geometry, id?: number): Region {
+    return this.adoptRegion(this.#freeRegionSlot(), id ?? this.#freeMemId(), object, geometry);
+  }
+
+  /** The region that lies in an object, if one does. */
+  regionIn(ino: number): Region | undefined {
+    return [...this.#regions.values()].find(({ object }) => object.ino === ino);
   }
 
   /** Takes over a region that exists. */
@@ -83,6 +91,12 @@ export class Memory {
     this.#lastMemId = Math.max(memId, 1);
     this.#nextRegionSlot = (slot + 1) % REGION_SLOTS;
     return region;
+  }
+
+  /** A region that nobody came to use goes again. */
+  dropIfUnused(region: Region): void {
+    region.users++;
+    this.releaseRegion(region);
   }
 
   /** One adapter less uses it. */

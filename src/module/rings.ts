@@ -3,7 +3,7 @@
 import { NetmapError } from '../abi/errors.ts';
 import * as abi from '../abi/netmap.ts';
 import * as st from '../abi/state.ts';
-import { ringSize } from '../mem/geometry.ts';
+import { ifSize, ringSize } from '../mem/geometry.ts';
 import type { Memory, Region, State } from './memory.ts';
 
 /** One ring of an adapter. */
@@ -188,6 +188,9 @@ export interface RegistrationMemory {
 /** Takes a netmap_if and up to the extra buffers asked for (spec api §1.6). @throws NetmapError ENOMEM. */
 export function createIf(memory: Memory, region: Region, plan: IfPlan): RegistrationMemory {
   const { ifs, bufs } = region.geometry;
+  const needed = ifSize(plan.txRings.length, plan.rxRings.length);
+  if (needed > ifs.size)
+    throw noRoom(region, `a netmap_if of ${needed} bytes (there, they have ${ifs.size})`);
   const object = region.ifs.allocate();
   if (object < 0) {
     throw new NetmapError(

@@ -17,7 +17,8 @@ after(() => fs.rmSync(scratch, { recursive: true, force: true }));
 fs.symlinkSync(path.join(ROOT, 'bin'), path.join(scratch, 'bin'));
 if (!NO_CAPTURES) fs.copyFileSync(path.join(CAPTURES, 'mixed-4k.pcap'), path.join(scratch, 'capture.pcap'));
 
-const FILES = ['README.md', ...fs.readdirSync(path.join(ROOT, 'docs')).map((file) => `docs/${file}`)];
+const DOCS = fs.readdirSync(path.join(ROOT, 'docs')).filter((file) => file.endsWith('.md'));
+const FILES = ['README.md', ...DOCS.map((file) => `docs/${file}`)];
 
 /** Blocks of a language in a document, in order. */
 function blocks(file: string, language: string): string[] {

@@ -6,6 +6,8 @@ import * as rq from '../../abi/requests.ts';
 import { os } from '../../os/index.ts';
 import type { RegisterReply, RegisterRequest } from '../../protocol/messages.ts';
 import { checkAttach } from '../binding.ts';
+import { externalRegion } from '../extmem.ts';
+import type { Region } from '../memory.ts';
 import type { Descriptor } from './descriptor.ts';
 import type { BinaryRequest, Option } from './request.ts';
 
@@ -27,7 +29,22 @@ const NOTHING: Omit<RegisterRequest, 'name'> = {
 const HANDLERS: Readonly<Record<number, Handler>> = {
   [rq.NETMAP_REQ_REGISTER](descriptor, request) {
     const { body } = request;
-    const reply = descriptor.register(readRegister(request.name, body));
+    const fields = readRegister(request.name, body);
+    const extmem = request.option(rq.NETMAP_REQ_OPT_EXTMEM);
+    const { memory } = descriptor.module.registry;
+    let brought: Region | undefined;
+    if (extmem) {
+      consume(request, extmem, () => {
+        brought = bringMemory(descriptor, extmem);
+      });
+      fields.memId = brought!.memId;
+    }
+    let reply: RegisterReply;
+    try {
+      reply = descriptor.register(fields);
+    } finally {
+      if (brought) memory.dropIfUnused(brought);
+    }
     try {
       const csb = request.option(rq.NETMAP_REQ_OPT_CSB);
       if (csb) consume(request, csb, () => enableCsb(descriptor, csb));
@@ -190,6 +207,47 @@ function consume(request: BinaryRequest, option: Option, work: () => void): void
     request.setStatus(option, error instanceof NetmapError ? ERRNO[error.code] : ERRNO.EIO);
     throw error;
   }
+}
+
+/** Makes a region of the client's object; the sizes that hold are written back. */
+function bringMemory(descriptor: Descriptor, { view }: Option): Region {
+  const { registry } = descriptor.module;
+  const info = new DataView(
+    view.buffer,
+    view.byteOffset + rq.EX_INFO,
+    rq.BODY_SIZES[rq.NETMAP_REQ_POOLS_INFO_GET],
+  );
+  const pool = (at: number) => ({ count: info.getUint32(at + 8, true), size: info.getUint32(at + 12, true) });
+  const layout = {
+    memSize: Number(info.getBigUint64(rq.PO_MEMSIZE, true)),
+    ifs: pool(rq.PO_IF),
+    rings: pool(rq.PO_RING),
+    bufs: pool(rq.PO_BUF),
+  };
+  const address = view.getBigUint64(rq.EX_USRPTR, true);
+  const fd = Number(address >> 32n) - 1;
+  if (fd < 0 || address & 0xffffffffn)
+    throw new NetmapError(
+      'EFAULT',
+      'Cannot use memory of your own: the address is not the start of an object',
+    );
+  const object = os.takeObject(descriptor.pid, fd);
+  let region: Region;
+  try {
+    region = externalRegion(registry.memory, object, layout, registry.ports.parameters.pools('priv_'));
+  } catch (error) {
+    os.closeFd(object.fd);
+    throw error;
+  }
+  for (const [at, { count, size }] of [
+    [rq.PO_IF, region.geometry.ifs],
+    [rq.PO_RING, region.geometry.rings],
+    [rq.PO_BUF, region.geometry.bufs],
+  ] as const) {
+    if (info.getUint32(at + 8, true) === 0) info.setUint32(at + 8, count, true);
+    if (info.getUint32(at + 12, true) === 0) info.setUint32(at + 12, size, true);
+  }
+  return region;
 }
 
 function enableCsb(descriptor: Descriptor, { view }: Option): void {
