@@ -16,7 +16,14 @@ test('make bench measures every kind of case and writes its results', async () =
     assert.equal(code, 0, stderr);
     const results = JSON.parse(fs.readFileSync(file, 'utf8')) as Record<string, unknown>[];
     const names = new Set(results.map((result) => result['case']));
-    for (const name of ['vale unicast', 'vale broadcast to 16', 'pipe', 'pkt-gen vale', 'pkt-gen pipe'])
+    for (const name of [
+      'vale unicast',
+      'vale broadcast to 16',
+      'pipe',
+      'pkt-gen vale',
+      'pkt-gen pipe',
+      'vale broadcast, isolated',
+    ])
       assert.ok(names.has(name), `${name} in ${stdout}`);
     for (const result of results) {
       assert.ok((result['nsPerPacket'] as number) > 0, JSON.stringify(result));

@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { unload } from '../src/client/index.ts';
 import { allCases, type Case, nameOf } from './cases.ts';
+import { ISOLATED_CASE, measureIsolated } from './isolated.ts';
 import { OneThread } from './one-thread.ts';
 import { measurePktGen, PROGRAM_CASES } from './programs.ts';
 import { Reference } from './reference.ts';
@@ -98,19 +99,23 @@ async function measure(work: Case, reference: Reference | undefined): Promise<Re
   };
 }
 
-/** pkt-gen as a whole, alternating with the benchmark's own loop for the same case. */
-async function measureProgram(work: Case): Promise<Result & { ratioToBenchmark: number }> {
+/** Something else that does the same work, alternating with the benchmark's own loop across two processes. */
+async function measureBeside(
+  name: string,
+  work: Case,
+  measureOther: (work: Case, ms: number) => Promise<number>,
+): Promise<Result & { ratioToBenchmark: number }> {
   const ours: number[] = [];
   const ratios: number[] = [];
   for (let round = 0; round < rounds; round++) {
     const benchmark = await measureTwoProcesses(work, ms * 4);
-    const ns = await measurePktGen(work, ms * 4);
+    const ns = await measureOther(work, ms * 4);
     ours.push(ns);
     ratios.push(benchmark / ns);
   }
   const ns = median(ours);
   return {
-    case: `pkt-gen ${work.kind}`,
+    case: name,
     size: work.size,
     burst: work.burst,
     processes: work.processes,
@@ -172,9 +177,14 @@ try {
     console.log(row(result));
   }
   for (const work of PROGRAM_CASES.filter(wanted)) {
-    const result = await measureProgram(work);
+    const result = await measureBeside(`pkt-gen ${work.kind}`, work, measurePktGen);
     results.push(result);
     console.log(`${row(result)}   ${result.ratioToBenchmark.toFixed(2)} of the benchmark's rate`);
+  }
+  if (wanted(ISOLATED_CASE)) {
+    const result = await measureBeside('vale broadcast, isolated', ISOLATED_CASE, measureIsolated);
+    results.push(result);
+    console.log(`${row(result)}   ${result.ratioToBenchmark.toFixed(2)} of direct mode`);
   }
   fs.mkdirSync(path.dirname(options.o), { recursive: true });
   const meta = { machine, node: process.version, commit: commit() };

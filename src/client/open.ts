@@ -4,7 +4,7 @@ import { runtimeDirectory } from '../protocol/directory.ts';
 import type { RegisterRequest } from '../protocol/messages.ts';
 import { Port } from './port.ts';
 import { type PortName, parsePortName } from './port-name.ts';
-import { runtimeFor } from './runtime.ts';
+import { type Runtime, runtimeFor } from './runtime.ts';
 
 /** What a port's name does not say.  Sizes left out are the module's to choose; see spec api §3.5.1. */
 export interface OpenOptions {
@@ -23,10 +23,6 @@ export interface OpenOptions {
   ringId?: number;
   /** Runtime directory of the module, instead of NETMAP_DIR or the default. */
   directory?: string;
-  /** The name is the module's own, without prefix and suffixes: not to be parsed. */
-  raw?: boolean;
-  /** For workers of the module itself: what it gave them to be known by. */
-  pass?: string;
 }
 
 /**
@@ -36,8 +32,30 @@ export interface OpenOptions {
  *   ENXIO, ENOMEM, ...
  */
 export async function open(name: string, options: OpenOptions = {}): Promise<Port> {
-  const request = options.raw ? rawRequest(name, options) : registerRequest(parsePortName(name), options);
-  const runtime = await runtimeFor(`open "${name}"`, options.directory ?? runtimeDirectory(), options.pass);
+  const request = registerRequest(parsePortName(name), options);
+  const runtime = await runtimeFor(`open "${name}"`, options.directory ?? runtimeDirectory());
+  return register(runtime, request);
+}
+
+/** What a thread of the module opens: rings of an adapter, by the name that the module knows it by. */
+export type InternalRequest = Pick<RegisterRequest, 'name'> &
+  Partial<Pick<RegisterRequest, 'mode' | 'ringId' | 'flags'>>;
+
+/**
+ * Opens a port for a thread of the module itself, which may open what nobody else may.
+ * @param pass  what the module gave it to be known by
+ */
+export async function openInternal(
+  { name, mode = NR_REG_ALL_NIC, ringId = 0, flags = 0 }: InternalRequest,
+  directory: string,
+  pass: string,
+): Promise<Port> {
+  const sizes = { memId: 0, txRings: 0, rxRings: 0, txSlots: 0, rxSlots: 0, extraBufs: 0 };
+  const runtime = await runtimeFor(`open "${name}"`, directory, pass);
+  return register(runtime, { name, mode, ringId, flags, ...sizes });
+}
+
+async function register(runtime: Runtime, request: RegisterRequest): Promise<Port> {
   const reply = await runtime.connection!.request('register', request);
   try {
     return Port.map(runtime, request.name, reply);
@@ -101,23 +119,5 @@ function registerRequest(parsed: PortName, options: OpenOptions): RegisterReques
     txSlots: options.txSlots ?? conf.txSlots,
     rxSlots: options.rxSlots ?? conf.rxSlots,
     extraBufs,
-  };
-}
-
-function rawRequest(
-  name: string,
-  { mode = NR_REG_ALL_NIC, ringId = 0, flags = 0 }: OpenOptions,
-): RegisterRequest {
-  return {
-    name,
-    mode,
-    ringId,
-    flags,
-    memId: 0,
-    txRings: 0,
-    rxRings: 0,
-    txSlots: 0,
-    rxSlots: 0,
-    extraBufs: 0,
   };
 }

@@ -1,11 +1,15 @@
 // A thread of the module that moves frames between two ports until its descriptor becomes readable.
 
 import { parentPort, workerData } from 'node:worker_threads';
-import { Bridge, open } from '../client/index.ts';
+import { Bridge } from '../client/index.ts';
+import { openInternal } from '../client/open.ts';
 import type { LinkTask } from '../module/links.ts';
 
 const { directory, pass, ports, stopFd } = workerData as LinkTask;
-const [a, b] = [await open(ports[0], { directory, pass }), await open(ports[1], { directory, pass })];
+const [a, b] = [
+  await openInternal({ name: ports[0] }, directory, pass),
+  await openInternal({ name: ports[1] }, directory, pass),
+];
 const bridge = new Bridge(a, b);
 parentPort!.postMessage('linked');
 const stop = { fd: stopFd, events: 'in' as const, revents: 0 };

@@ -6,7 +6,8 @@ import { parentPort, workerData } from 'node:worker_threads';
 import * as abi from '../abi/netmap.ts';
 import * as rq from '../abi/requests.ts';
 import * as st from '../abi/state.ts';
-import { type FdTarget, open, type PollTarget, type Port, poll, type Ring } from '../client/index.ts';
+import { type FdTarget, type PollTarget, type Port, poll, type Ring } from '../client/index.ts';
+import { openInternal } from '../client/open.ts';
 import type { LoopTask, Order, ProxyTask } from '../module/proxies.ts';
 import { os } from '../os/index.ts';
 
@@ -19,7 +20,7 @@ const PATIENCE = 2;
 
 const { directory, pass, name, request, stopFd } = workerData as ProxyTask;
 const { mode, ringId, flags } = request;
-const port = await open(name, { directory, pass, raw: true, mode, ringId, flags: flags & ~abi.NR_EXCLUSIVE });
+const port = await openInternal({ name, mode, ringId, flags: flags & ~abi.NR_EXCLUSIVE }, directory, pass);
 
 parentPort!.on('message', async (order: Order) => {
   switch (order.do) {

@@ -10,9 +10,9 @@ import * as abi from '../../src/abi/netmap.ts';
 import * as rq from '../../src/abi/requests.ts';
 import { newIf, open, parsePortName, status } from '../../src/client/index.ts';
 import { type MemoryObject, os } from '../../src/os/index.ts';
+import { CSB_BYTES, CSB_KTOA, CsbProgram } from '../csb-program.ts';
 import { ControlRequest, FrameClient, type RegisterFields } from '../frame-client.ts';
 import { frame, markOf, ownModule, receive, send, until, using } from '../harness.ts';
-import { CsbProgram } from './csb-program.ts';
 
 const directory = ownModule();
 const IF = 'if4711';
@@ -100,7 +100,7 @@ class Csb {
 
   constructor(rings: number) {
     this.rings = rings;
-    this.object = os.createObject('netmap-test-csb', 65536);
+    this.object = os.createObject('netmap-test-csb', CSB_BYTES);
   }
 
   get atok(): bigint {
@@ -108,7 +108,7 @@ class Csb {
   }
 
   get ktoa(): bigint {
-    return this.atok | 4096n;
+    return this.atok | BigInt(CSB_KTOA);
   }
 
   addTo(request: ControlRequest, atok = this.atok, ktoa = this.ktoa): number {
@@ -542,6 +542,12 @@ describe('spec api §3.3 and §7, suggested additions', { timeout: 120_000 }, ()
       assert.equal(await enable(1n << 32n), ERRNO.EFAULT, 'standard input is no memory');
       csb.close();
     }));
+  test('memory and eventfds are the client’s: the module’s own are out of reach', async () => {
+    const { pid } = await status();
+    const payload = Buffer.alloc(4);
+    payload.writeUInt32LE(pid);
+    assert.equal((await client.ask(rq.FR_HELLO, 0, payload)).errno, ERRNO.EINVAL);
+  });
   test('SYNC_KLOOP_START: longest sleep, unknown mode bits, unregistered', () =>
     csbRegistered(0, 2, async (fd) => {
       assert.equal(await control(fd, startRequest(1_000_001)), ERRNO.EINVAL);

@@ -16,6 +16,7 @@ export class BinarySession {
   readonly #module: Module;
   readonly #send: (reply: Buffer) => void;
   readonly #descriptors = new Map<number, Descriptor>();
+  /** Whose memory and eventfds are spoken of; 0: nobody's, before HELLO. */
   #pid = 0;
 
   /** @param send  writes a reply to the client */
@@ -56,6 +57,8 @@ export class BinarySession {
       case rq.FR_HELLO:
         if (payload.length < 4)
           throw new NetmapError('EFAULT', 'Cannot read the pid: the frame is too short');
+        if (payload.readUInt32LE(0) === process.pid)
+          throw new NetmapError('EINVAL', 'Cannot take the pid: it is that of the module itself');
         this.#pid = payload.readUInt32LE(0);
         return undefined;
       case rq.FR_CLOSE: {
@@ -94,7 +97,7 @@ export class BinarySession {
     if (known) return known;
     if (this.#descriptors.size >= MAX_DESCRIPTORS)
       throw new NetmapError('EMFILE', `Cannot use descriptor ${fd}: ${MAX_DESCRIPTORS} are in use`);
-    const descriptor = new Descriptor(this.#module, this.client, this.#pid || process.pid);
+    const descriptor = new Descriptor(this.#module, this.client, this.#pid);
     this.#descriptors.set(fd, descriptor);
     return descriptor;
   }

@@ -1,19 +1,22 @@
 // A program in CSB mode, as another language would write it: it maps its region and its CSB entries, reads and
 // writes nothing else, and never syncs.
 
-import * as abi from '../../src/abi/netmap.ts';
-import * as rq from '../../src/abi/requests.ts';
-import { Arena } from '../../src/mem/arena.ts';
-import { type MemoryObject, os } from '../../src/os/index.ts';
+import * as abi from '../src/abi/netmap.ts';
+import * as rq from '../src/abi/requests.ts';
+import { type DataPlane, instantiate } from '../src/dataplane/dataplane.ts';
+import { Arena } from '../src/mem/arena.ts';
+import { type MemoryObject, os } from '../src/os/index.ts';
 
-/** Where the CSB entries of application and core lie in the object of the tests. */
-const KTOA = 4096;
+/** Where the core's CSB entries lie in the object, behind the application's; and its size. */
+export const CSB_KTOA = 4096;
+export const CSB_BYTES = 65536;
 const TX = 0;
 const RX = rq.CSB_ENTRY;
 
 let arena: Arena | undefined;
 
 export class CsbProgram {
+  readonly #dataPlane: DataPlane;
   readonly #words: Int32Array;
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
@@ -26,6 +29,7 @@ export class CsbProgram {
 
   constructor(region: MemoryObject, csb: MemoryObject, nifpOfs: number) {
     arena ??= Arena.create();
+    this.#dataPlane = instantiate(arena);
     this.#object = region;
     this.#words = arena.words;
     this.#view = arena.view;
@@ -53,6 +57,25 @@ export class CsbProgram {
     }
     this.#publish(TX, this.#txHead);
     return sent;
+  }
+
+  /** Puts a frame into every buffer of the TX ring, for sendPrepared(). */
+  prepare(frame: Uint8Array): void {
+    const slots = this.#view.getUint32(this.#tx + abi.RING_NUM_SLOTS, true);
+    for (let i = 0; i < slots; i++)
+      this.#bytes.set(frame, this.#buffer(this.#tx, this.#tx + abi.RING_SLOTS + i * abi.SLOT_SIZE));
+  }
+
+  /** Sends what prepare() has put there: only lengths are written. */
+  sendPrepared(most: number, length: number): number {
+    const slots = this.#view.getUint32(this.#tx + abi.RING_NUM_SLOTS, true);
+    const space = (this.#core(TX, rq.CSB_HWTAIL) - this.#txHead + slots) % slots;
+    const count = Math.min(most, space);
+    if (count === 0) return 0;
+    this.#dataPlane.fillLengths(this.#tx, this.#txHead, count, length);
+    this.#txHead = (this.#txHead + count) % slots;
+    this.#publish(TX, this.#txHead);
+    return count;
   }
 
   receive(): Uint8Array[] {
@@ -87,7 +110,7 @@ export class CsbProgram {
   }
 
   #core(lane: number, field: number): number {
-    return Atomics.load(this.#words, (this.#csb + KTOA + lane + field) >> 2);
+    return Atomics.load(this.#words, (this.#csb + CSB_KTOA + lane + field) >> 2);
   }
 
   /** cur before head (spec api §6.2). */
