@@ -16,8 +16,10 @@ import {
   KR_BUF_SIZE,
   KR_CLAIM,
   KR_DROPS,
+  KR_HWCUR,
   KR_NUM_SLOTS,
   KR_RELEASED,
+  KR_RHEAD,
   KR_ZCOPY_MON,
 } from '../src/abi/state';
 import { claim, publish } from './claim';
@@ -201,4 +203,11 @@ export function surrender(state: u32, watched: u32, first: u32, count: u32, mark
   }
   publish(state, watched, monitor, block);
   return takeBells(monitor);
+}
+
+/** The same for what the reader of an RX ring has just given back: the slots up to its head. */
+export function surrenderRead(state: u32, watched: u32): u32 {
+  const first = load<u32>(watched, KR_HWCUR);
+  const read = dist(first, load<u32>(watched, KR_RHEAD), load<u32>(watched, KR_NUM_SLOTS));
+  return read ? surrender(state, watched, first, read, 0) : 0;
 }

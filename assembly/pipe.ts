@@ -33,7 +33,7 @@ import {
   SYNC_REINIT,
   SYNC_REMAP,
 } from '../src/abi/state';
-import { mirrorSlots, surrender } from './monitor';
+import { mirrorSlots, surrender, surrenderRead } from './monitor';
 import { badIndex, count, dist, enter, finish, leave, noBells, regionOf, reinit, ringOf, rxPrologue, takeBells, txPrologue } from './ring';
 
 /** Hands the slots up to head to the other end, and learns which ones came back. */
@@ -167,12 +167,6 @@ export function pipeRxSync(state: u32, kring: u32, token: u32): u32 {
   }
   leave(kring);
   return answer;
-}
-
-function surrenderRead(state: u32, kring: u32): u32 {
-  const first = load<u32>(kring, KR_HWCUR);
-  const read = dist(first, load<u32>(kring, KR_RHEAD), load<u32>(kring, KR_NUM_SLOTS));
-  return read ? surrender(state, kring, first, read, 0) : 0;
 }
 
 function returnSlots(peer: u32, kring: u32, ring: u32): u32 {

@@ -74,7 +74,7 @@ import {
 } from '../src/abi/state';
 import { claim, publish, showFinished } from './claim';
 import { copyFrame } from './copy';
-import { mirrorRuns, mirrorSlots, surrender } from './monitor';
+import { mirrorRuns, mirrorSlots, surrender, surrenderRead } from './monitor';
 import { deliverConverted } from './offload';
 import { isLearned, learnMac, lookupMac, MAC_MASK, portEntry } from './mac-table';
 import {
@@ -483,11 +483,8 @@ export function valeRxSync(stateBase: u32, kring: u32, token: u32): u32 {
     result = SYNC_REINIT;
   } else {
     const head = load<u32>(kring, KR_RHEAD);
-    const first = load<u32>(kring, KR_HWCUR);
-    if (head != first) {
-      if (load<u32>(kring, KR_ZCOPY_MON)) {
-        result |= surrender(stateBase, kring, first, dist(first, head, load<u32>(kring, KR_NUM_SLOTS)), 0);
-      }
+    if (head != load<u32>(kring, KR_HWCUR)) {
+      if (load<u32>(kring, KR_ZCOPY_MON)) result |= surrenderRead(stateBase, kring);
       store<u32>(kring, head, KR_HWCUR);
       atomic.store<u32>(kring + KR_RELEASED, head);
     }

@@ -32,23 +32,12 @@ export async function measureIsolated(work: Case, ms: number): Promise<number> {
   const sender = fork(SELF, ['send', JSON.stringify(work)]);
   try {
     const receiver = new Receiver(port, work);
-    const over = (limit: number) => {
-      const before = receiver.totals.packets;
-      const start = performance.now();
-      let end = start;
-      do {
-        for (let i = 0; i < 256; i++) receiver.burst();
-        end = performance.now();
-      } while (end - start < limit);
-      return ((end - start) * 1e6) / (receiver.totals.packets - before);
-    };
     await new Promise((resolve, reject) => {
       sender.once('message', resolve);
       sender.once('exit', () => reject(new Error('the isolated sender ended')));
     });
-    while (receiver.totals.packets === 0) over(1);
-    over(ms / 2);
-    return over(ms);
+    receiver.measure(ms / 2); // Both sides are warm after this.
+    return receiver.measure(ms);
   } finally {
     sender.removeAllListeners('exit');
     const ended = new Promise((resolve) => sender.once('exit', resolve));

@@ -69,6 +69,18 @@ export class Receiver {
     this.totals = new ReceiveTotals(port);
   }
 
+  /** Nanoseconds per packet over about `ms`, longer if nothing comes in that time. */
+  measure(ms: number): number {
+    const before = this.totals.packets;
+    const start = performance.now();
+    let end = start;
+    do {
+      for (let i = 0; i < 256; i++) this.burst();
+      end = performance.now();
+    } while (end - start < ms || this.totals.packets === before);
+    return ((end - start) * 1e6) / (this.totals.packets - before);
+  }
+
   /** Takes what is there; how many slots. */
   burst(): number {
     const ring = this.#ring;

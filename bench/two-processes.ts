@@ -49,20 +49,8 @@ async function receive(work: Case, ms: number): Promise<void> {
   const receiver = new Receiver(port, work);
   process.send!('open');
   while (receiver.burst() === 0);
-  run(receiver, ms / 2); // Both sides are warm after this.
-  process.send!(run(receiver, ms));
-}
-
-/** Nanoseconds per packet over about `ms`, longer if nothing comes in that time. */
-function run(receiver: Receiver, ms: number): number {
-  const before = receiver.totals.packets;
-  const start = performance.now();
-  let end = start;
-  do {
-    for (let i = 0; i < 256; i++) receiver.burst();
-    end = performance.now();
-  } while (end - start < ms || receiver.totals.packets === before);
-  return ((end - start) * 1e6) / (receiver.totals.packets - before);
+  receiver.measure(ms / 2); // Both sides are warm after this.
+  process.send!(receiver.measure(ms));
 }
 
 const [role, work, ms] = process.argv[1] === SELF ? process.argv.slice(2) : [];

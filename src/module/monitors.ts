@@ -9,7 +9,7 @@ import { type Monitor, type PipeEnd, tableOf, type ValePort } from './adapter.ts
 import type { Binding } from './binding.ts';
 import { monitorGeometry, monitorSizes } from './plan.ts';
 import { type Ring, transmits } from './rings.ts';
-import { range, type Stock, Undo } from './stock.ts';
+import { type Stock, Undo } from './stock.ts';
 
 export const MONITOR_FLAGS = abi.NR_MONITOR_TX | abi.NR_MONITOR_RX | abi.NR_ZCOPY_MON;
 
@@ -63,17 +63,8 @@ export class Monitors {
             ),
           };
       if (zeroCopy) this.#stock.share(region, undo);
-      const ring = (kind: number, index: number, slots: number, nth: number) => {
-        const kringOfs = port.krings.ofs + nth * st.KR_SIZE;
-        return this.#stock.ring(
-          region,
-          table.state,
-          { kind, index, slots, kringOfs, port: port.index },
-          undo,
-        );
-      };
-      const rx = range(sizes.rxRings).map((i) => ring(st.KIND_MONITOR_RX, i, sizes.rxSlots, 1 + i));
-      const tx = [ring(st.KIND_MONITOR_TX, 0, sizes.txSlots, 0)];
+      const kinds = { tx: st.KIND_MONITOR_TX, rx: st.KIND_MONITOR_RX };
+      const { tx, rx } = this.#stock.rings(kinds, region, table, port, sizes, undo);
       table.show(port, plan, region);
       const monitor: Monitor = {
         kind: 'monitor',

@@ -3,8 +3,7 @@ import * as st from '../abi/state.ts';
 import type { RegisterRequest } from '../protocol/messages.ts';
 import type { NullPort } from './adapter.ts';
 import { PortTable } from './port-table.ts';
-import type { Ring } from './rings.ts';
-import { range, type Stock, Undo } from './stock.ts';
+import { type Stock, Undo } from './stock.ts';
 
 /** Null ports (spec ports §4.4): rings and buffers of a region for one opening's own use; nothing moves on them. */
 export class NullPorts {
@@ -34,17 +33,9 @@ export class NullPorts {
       const plan = { name, txRings, rxRings, rxSlots: 0, hidden: true };
       const place = table.reserve(plan);
       table.show(place, plan, region);
-      const ring = (kind: number, index: number, slots: number, nth: number): Ring => {
-        const kringOfs = place.krings.ofs + nth * st.KR_SIZE;
-        return this.#stock.ring(
-          region,
-          table.state,
-          { kind, index, slots, kringOfs, port: place.index },
-          undo,
-        );
-      };
-      const rx = range(rxRings).map((i) => ring(st.KIND_NULL_RX, i, rxSlots, txRings + i));
-      const tx = range(txRings).map((i) => ring(st.KIND_NULL_TX, i, txSlots, i));
+      const sizes = { txRings, rxRings, txSlots, rxSlots };
+      const kinds = { tx: st.KIND_NULL_TX, rx: st.KIND_NULL_RX };
+      const { tx, rx } = this.#stock.rings(kinds, region, table, place, sizes, undo);
       const port: NullPort = {
         kind: 'null',
         name,
@@ -54,7 +45,7 @@ export class NullPorts {
         rx,
         port: place,
         table,
-        sizes: { txRings, rxRings, txSlots, rxSlots },
+        sizes,
       };
       this.all.add(port);
       return port;

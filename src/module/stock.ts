@@ -1,7 +1,10 @@
+import { KR_SIZE } from '../abi/state.ts';
 import { type Geometry, layOut } from '../mem/geometry.ts';
 import type { RegisterRequest } from '../protocol/messages.ts';
 import type { Memory, Region, State } from './memory.ts';
 import type { Parameters } from './parameters.ts';
+import type { PortSizes } from './plan.ts';
+import type { PortTable, SwitchPort } from './port-table.ts';
 import { createRing, destroyRing, type Ring, type RingPlan } from './rings.ts';
 
 /** nr_mem_id of the region that null ports, and later NICs, share. */
@@ -55,6 +58,26 @@ export class Stock {
     const ring = createRing(this.memory, region, state, plan, lender);
     undo.push(() => this.releaseRings(region, [ring]));
     return ring;
+  }
+
+  /**
+   * The rings of a port of a table, RX before TX as netmap creates them (spec api §1.4); the krings of its TX rings
+   * lie before those of its RX rings.
+   */
+  rings(
+    kinds: { tx: number; rx: number },
+    region: Region,
+    { state }: PortTable,
+    port: SwitchPort,
+    { txRings, rxRings, txSlots, rxSlots }: PortSizes,
+    undo: Undo,
+  ): { tx: Ring[]; rx: Ring[] } {
+    const ring = (kind: number, index: number, slots: number, nth: number) => {
+      const kringOfs = port.krings.ofs + nth * KR_SIZE;
+      return this.ring(region, state, { kind, index, slots, kringOfs, port: port.index }, undo);
+    };
+    const rx = range(rxRings).map((i) => ring(kinds.rx, i, rxSlots, txRings + i));
+    return { rx, tx: range(txRings).map((i) => ring(kinds.tx, i, txSlots, i)) };
   }
 
   /** Not worth the walk where the region goes with its last user anyway. */

@@ -184,16 +184,8 @@ export class ValePorts {
     const plan = { name, txRings: sizes.txRings, rxRings: sizes.rxRings, rxSlots: sizes.rxSlots };
     const port = sw.reserve(plan);
     undo.push(() => sw.remove(port));
-    // RX before TX, as netmap creates them (spec api §1.4).
-    const ring = (kind: number, index: number, slots: number, nth: number) =>
-      this.#stock.ring(
-        region,
-        sw.state,
-        { kind, index, slots, kringOfs: port.krings.ofs + nth * st.KR_SIZE, port: port.index },
-        undo,
-      );
-    const rx = range(sizes.rxRings).map((i) => ring(st.KIND_VALE_RX, i, sizes.rxSlots, sizes.txRings + i));
-    const tx = range(sizes.txRings).map((i) => ring(st.KIND_VALE_TX, i, sizes.txSlots, i));
+    const kinds = { tx: st.KIND_VALE_TX, rx: st.KIND_VALE_RX };
+    const { tx, rx } = this.#stock.rings(kinds, region, sw, port, sizes, undo);
     sw.show(port, plan, region);
     const adapter: ValePort = {
       kind: 'vale',
