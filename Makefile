@@ -4,7 +4,7 @@ CONFIG ?= release
 
 NODE ?= node
 ASC_COMMON = --runtime stub --importMemory --sharedMemory --initialMemory 65536 --maximumMemory 65536 \
-             --enable simd --enable threads
+             --enable simd --enable threads --exportTable
 ASC_release = -O3 --noAssert
 ASC_debug   = --debug --sourceMap
 

@@ -2,7 +2,8 @@
 
 export { armBell, useScratch, wake } from './ring';
 export { pipeRxSync, pipeTxSync, repairPipe } from './pipe';
-export { valeRxSync, valeTxSync } from './vale';
+export { lookupTxSync, resumeTxSync, valeRxSync, valeTxSync } from './vale';
+export { lookedUp, sendAlso } from './lookup';
 export { repairSender } from './claim';
 export { forgetSilent } from './mac-table';
 export {

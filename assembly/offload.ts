@@ -16,12 +16,14 @@ import {
   KR_NUM_SLOTS,
   PT_HEADER,
   PT_MFS,
+  PT_TAGGED,
   SC_HEADERS,
 } from '../src/abi/state';
 import { claim, publish } from './claim';
 import { copyFrame } from './copy';
 import { badIndex, count, regionOf, ringOf, scratch } from './ring';
 import { END, firstEntry, nextRun, runAt, slotsOf } from './runs';
+import { tag } from './sender';
 
 const VH_FLAGS = 0;
 const VH_TYPE = 1;
@@ -51,6 +53,7 @@ let kring: u32 = 0;
 let slots: u32 = 0; //     first slot of the ring
 let buffers: u32 = 0; //   buffer 0
 let bufSize: u32 = 0;
+let tagged: u32 = 0; //   its slots say where frames come from
 
 /** Brings the packets of two queues, given by their first runs and merged in order, to a ring. */
 export function deliverConverted(
@@ -68,6 +71,7 @@ export function deliverConverted(
   slots = ringOf(to, region) + RING_SLOTS;
   buffers = region + load<u32>(to, KR_BUF_OFS);
   bufSize = load<u32>(to, KR_BUF_SIZE);
+  tagged = load<u32>(target, PT_TAGGED);
   const longest = min(load<u32>(target, PT_MFS), bufSize);
   let a = ownHead;
   let b = floodHead;
@@ -147,6 +151,7 @@ function replaceHeader(state: u32, source: u32, from: u32, to: u32, vh: u32): u3
     store<u32>(slots + slot * SLOT_SIZE, (buffer ? part : 0) | (flags << 16), SLOT_LEN);
     done += part;
   }
+  if (tagged) tag(kring, regionOf(kring), block);
   publish(state, source, kring, block);
   return reason;
 }
@@ -205,6 +210,7 @@ function segment(state: u32, source: u32, from: u32, udp: bool, longest: u32): u
     }
     store<u32>(slots + slot * SLOT_SIZE, buffer ? all + part : 0, SLOT_LEN);
   }
+  if (tagged) tag(kring, regionOf(kring), block);
   publish(state, source, kring, block);
   return reason;
 }

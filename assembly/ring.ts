@@ -17,6 +17,7 @@ import {
   KR_RING_OFS,
   KR_RTAIL,
   KR_WAITERS,
+  MAX_BELLS,
   SC_BELL_COUNT,
   SC_BELLS,
   SYNC_RING_BELLS,
@@ -154,7 +155,7 @@ export function takeBells(kring: u32): u32 {
 
 function takeArmed(waiters: u32): u32 {
   let found = load<u32>(scratch, SC_BELL_COUNT);
-  for (let i: u32 = 0; i < <u32>WAITERS; i++) {
+  for (let i: u32 = 0; i < <u32>WAITERS && found < <u32>MAX_BELLS; i++) {
     const bell = atomic.xchg<u32>(waiters + (i << 2), 0);
     if (bell == 0) continue;
     store<u32>(scratch + SC_BELLS + (found << 2), bell);

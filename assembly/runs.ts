@@ -56,7 +56,8 @@ export function nextRun(run: u32): u32 {
 
 /** Unicast queues in use: which, at SC_ACTIVE. */
 export let active: u32 = 0;
-let runs: u32 = 0;
+/** Runs of this batch. */
+export let runs: u32 = 0;
 let fragmented: bool = false;
 
 /** Before the next batch. */

@@ -97,7 +97,9 @@ export const DROP_DISABLED = 8; //  switch set to discard (bridge_batch <= 0)
 export const DROP_INDIRECT = 9; //  NS_INDIRECT: no address of another process is followed
 export const DROP_DETACHED = 10; // port was taken off its switch
 export const DROP_OFFLOAD = 11; //  virtio-net header, or packet behind it, that cannot be converted
-export const DROP_REASONS = 12;
+export const DROP_FILTERED = 12; //  the switch's own lookup said so
+export const DROP_LOOKUP = 13; //    the switch's own lookup failed, is gone, or answered nonsense
+export const DROP_REASONS = 14;
 export const DROP_NAMES = [
   'receiver ring full',
   'frame shorter than 14 bytes',
@@ -111,6 +113,8 @@ export const DROP_NAMES = [
   'indirect buffer',
   'port detached from its switch',
   'virtio-net header that cannot be converted',
+  'discarded by the lookup of its switch',
+  'lookup of its switch failed',
 ];
 
 // ---- switch --------------------------------------------------------------------------------------------
@@ -122,6 +126,7 @@ export const SW_LIST = 12; //        u32  which of the member lists is current
 export const SW_BATCH = 16; //       i32  bridge_batch: most slots per flush, <= 0 discards everything
 export const SW_MAC_AGE = 20; //     u32  seconds an address is remembered, 0 = for ever
 export const SW_CLOCK = 24; //       u32  seconds since the switch was made, as the module counts them
+export const SW_LOOKUP = 28; //       u32  names the lookup in use, see "lookup"; 0: the learning table, from the start
 export const SW_LISTS = 4096;
 export const SW_LIST_COUNT = 8; //        lists used in turn, so that a slow sender's stays whole
 export const SW_LIST_SIZE = 512; //       u16 count, u16 port x count
@@ -132,6 +137,32 @@ export const SW_PORTS = 65536;
 export const SW_HEAP = 131072;
 /** Room for 254 ports of 16 + 16 rings of 1024 slots; nothing is committed before it is touched. */
 export const SW_SIZE = 0x4000000;
+
+// ---- lookup: what takes the place of the learning table (spec ports §1.17) --------------------------
+
+/**
+ * Two areas, used in turn, at the end of a switch's state.  SW_LOOKUP is written after its area, (SW_LOOKUP & 1)
+ * says which one; the other stays whole for those who are still reading it.
+ */
+export const SW_LOOKUP_AREAS = 0x3e00000;
+export const LOOKUP_AREA_SIZE = 0x100000;
+export const LK_KIND = 0;
+export const LK_PORT = 4; //         LOOKUP_BATCH: the port that gets all frames, NM_BDG_NOPORT once it is gone
+export const LK_CODE_SIZE = 8; //    LOOKUP_WASM: bytes of the WebAssembly module,
+export const LK_CONFIG_SIZE = 12; // and of what it is configured with, behind it
+export const LK_LABEL = 64; //       char[64]  what it is listed as
+export const LK_BYTES = 128;
+export const LOOKUP_TABLE = 0; //    the learning table
+export const LOOKUP_WASM = 1; //     a function that each sender calls
+export const LOOKUP_BATCH = 2; //    a process that gets all frames, and says for each where it goes
+
+// What a lookup answers for a frame: port | (rx ring + 1) << 8, ring 0 meaning "as the sender's", or NM_BDG_BROADCAST,
+// NM_BDG_NOPORT (discard), or
+export const LOOKUP_AS_LEARNED = 0x10000; // what the learning table says
+
+// In place of the number of a function that is loaded, see SC_LOOKUPS
+export const LOOKUP_HANDED = 0xffffffff; // frames go to LK_PORT
+export const LOOKUP_BROKEN = 0xfffffffd; // it could not be loaded: frames are dropped
 
 export const PT_SIZE = 256;
 export const PT_GEN = 0; //          u32  1..255 while the port exists, 0 = free
@@ -151,6 +182,7 @@ export const PT_LAST_GEN = 52; //     generation of the last port here, kept whi
 export const PT_HEADER = 56; //       u32  length of the virtio-net header in front of its frames
 export const PT_MFS = 60; //          u32  longest frame it takes from a port whose header differs
 export const PT_NAME = 64; //        char[64]
+export const PT_TAGGED = 128; //     u32  1: slots brought to it say in `ptr` where they come from: port | ring << 8
 
 /** Longest frame of a port without a virtio-net header: Ethernet's, without VLAN tag and CRC. */
 export const DEFAULT_MFS = 1514;
@@ -204,12 +236,16 @@ export const SYNC_REMAP = 2; //      nothing done: the switch has changed, map a
 export const SYNC_BUSY = 4; //       nothing done: another sync of this ring is running
 export const SYNC_REINIT = 8; //     the application broke the ring, it was reset
 export const SYNC_ERROR = 16; //     nothing done, EIO: a monitor cannot send, or what it watched is closed
+export const SYNC_LOOKUP = 32; //    nothing done: the switch has another lookup, load it and call again
 
 // Scratch area of a thread
 export const SC_BELL_COUNT = 0; //   u32
-export const SC_BELLS = 16; //       u32 x up to 4 x NM_BDG_MAXPORTS
+export const SC_BELLS = 16; //       u32 x MAX_BELLS
+export const MAX_BELLS = 2040;
 export const SC_QUEUES = 8192; //    per destination ring: head u16, tail u16, slots u32
 export const SC_ACTIVE = 49152; //   u32 list of destination rings in use
 export const SC_ENTRIES = 65536; //  u64 per slot of the batch
 export const SC_RUNS = 131072; //   u64 per run of entries, see assembly/runs.ts
 export const SC_HEADERS = 196608; // 512 bytes for headers under conversion, see assembly/offload.ts
+export const SC_ALSO = 198656; //    u32 x 256: further destinations of the packet that a lookup is looking at
+export const SC_LOOKUPS = 200704; // per state slot: SW_LOOKUP u32 that is loaded, u32 its place in the function table

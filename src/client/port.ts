@@ -74,6 +74,7 @@ export class Port implements Disposable {
     const syncs: Record<RegisterReply['kind'], [Sync, Sync]> = {
       vale: [dataPlane.valeTxSync, dataPlane.valeRxSync],
       pipe: [dataPlane.pipeTxSync, dataPlane.pipeRxSync],
+      lookup: [dataPlane.lookupTxSync, dataPlane.valeRxSync],
       null: [nothing, nothing],
       monitor: [() => st.SYNC_ERROR, dataPlane.valeRxSync], // Its ring is filled as a switch port's is.
     };
@@ -90,7 +91,7 @@ export class Port implements Disposable {
     const port = new Port(runtime, name, reply, regionMapping, stateMapping, [region.fd, state.fd]);
     port.#populate();
     if (reply.kind !== 'pipe') port.#showOwner(region.fd);
-    if (reply.kind === 'vale') {
+    if (reply.kind === 'vale' || reply.kind === 'lookup') {
       mapPeers(arena, stateMapping.address, reply.state.slot); // Now, rather than at the first frame.
     }
     return port;
@@ -161,16 +162,26 @@ export class Port implements Disposable {
   }
 
   txSyncRing(ring: Ring): number {
-    const { token, bells } = this.#runtime;
     const slot = this.#reply.state.slot;
-    let answer = this.#tx(this.#state.address, ring.kring, token, slot);
+    let answer = this.#transmit(ring.kring);
     // The switch may change again while we look; whoever changes it for ever only gets itself more work.
-    while (answer & st.SYNC_REMAP) {
-      mapPeers(this.#runtime.arena, this.#state.address, slot);
-      answer = this.#tx(this.#state.address, ring.kring, token, slot);
+    while (answer & (st.SYNC_REMAP | st.SYNC_LOOKUP)) {
+      if (answer & st.SYNC_REMAP) mapPeers(this.#runtime.arena, this.#state.address, slot);
+      else this.#runtime.lookups.load(this.#state.address, slot);
+      answer = this.#transmit(ring.kring);
     }
-    if (answer & st.SYNC_RING_BELLS) bells.ringCollected();
+    if (answer & st.SYNC_RING_BELLS) this.#runtime.bells.ringCollected();
     return answer;
+  }
+
+  #transmit(kring: number): number {
+    const { token, lookups } = this.#runtime;
+    const { slot } = this.#reply.state;
+    try {
+      return this.#tx(this.#state.address, kring, token, slot);
+    } catch (error) {
+      return lookups.resume(error, slot); // Out of a lookup, the only thing there that can throw.
+    }
   }
 
   rxSyncRing(ring: Ring): number {

@@ -3,6 +3,7 @@
 
 import { Bells } from '../dataplane/bells.ts';
 import { type DataPlane, instantiate } from '../dataplane/dataplane.ts';
+import { Lookups } from '../dataplane/lookups.ts';
 import { Arena } from '../mem/arena.ts';
 import { os } from '../os/index.ts';
 import { runtimeDirectory } from '../protocol/directory.ts';
@@ -12,6 +13,7 @@ export interface Runtime {
   readonly arena: Arena;
   readonly dataPlane: DataPlane;
   readonly bells: Bells;
+  readonly lookups: Lookups;
   /** Names this client in rings it is busy with. */
   readonly token: number;
   /** Where system memory is mapped. */
@@ -58,5 +60,6 @@ export function lentRuntime(memory: WebAssembly.Memory, system: number, token: n
 
 function make(arena: Arena, system: number, token: number, connection: Connection | undefined): Runtime {
   const dataPlane = instantiate(arena);
-  return { arena, dataPlane, bells: new Bells(arena, system), token, system, connection };
+  const lookups = new Lookups(arena, dataPlane);
+  return { arena, dataPlane, bells: new Bells(arena, system), lookups, token, system, connection };
 }

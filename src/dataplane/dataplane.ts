@@ -7,6 +7,16 @@ export interface DataPlane {
   useScratch(address: number): void;
   valeTxSync(state: number, kring: number, token: number, stateSlot: number): number;
   valeRxSync(state: number, kring: number, token: number): number;
+  /** Of the port of a process that decides where a switch's frames go. */
+  lookupTxSync(state: number, kring: number, token: number, stateSlot: number): number;
+  /** After a switch's own lookup has thrown out of a txSync: 0 drops the packet, 1 asks again, 2 drops the rest. */
+  resumeTxSync(what: number): number;
+  /** Slot of the packet that was looked up last. */
+  lookedUp(): number;
+  /** What lookups may call. */
+  sendAlso(answer: number): void;
+  /** Functions that the data plane calls: lookups are entered here. */
+  readonly table: WebAssembly.Table;
   pipeTxSync(state: number, kring: number, token: number, stateSlot: number): number;
   pipeRxSync(state: number, kring: number, token: number): number;
   repairSender(state: number, source: number): number;

@@ -4,11 +4,22 @@ declare namespace WebAssembly {
     constructor(bytes: Uint8Array);
   }
   class Instance {
-    constructor(module: Module, imports: { env: { memory: Memory } });
+    constructor(module: Module, imports: Record<string, Record<string, unknown>>);
     readonly exports: Record<string, unknown>;
   }
   class Memory {
     constructor(limits: { initial: number; maximum: number; shared: boolean });
     readonly buffer: SharedArrayBuffer;
   }
+  class Table {
+    /** @returns the place of the first new entry */
+    grow(by: number): number;
+    set(index: number, value: unknown): void;
+  }
+  class Global {
+    value: number;
+  }
+  /** A trap. */
+  class RuntimeError extends Error {}
+  class CompileError extends Error {}
 }

@@ -57,6 +57,12 @@ export interface Monitor extends Common {
   parent: ValePort | PipeEnd | undefined;
 }
 
+/** Gets the frames of a switch's ports, and says for each where it goes (spec ports §1.17). */
+export interface LookupPort extends Common {
+  readonly kind: 'lookup';
+  readonly sw: Switch;
+}
+
 /** Rings on which nothing moves. */
 export interface NullPort extends Common {
   readonly kind: 'null';
@@ -64,12 +70,13 @@ export interface NullPort extends Common {
   readonly sizes: PortSizes;
 }
 
-export type Adapter = ValePort | PipeEnd | Monitor | NullPort;
+export type Adapter = ValePort | PipeEnd | Monitor | NullPort | LookupPort;
 
 /** Where an adapter's krings lie. */
 export function tableOf(adapter: Adapter): PortTable {
   switch (adapter.kind) {
     case 'vale':
+    case 'lookup':
       return adapter.sw;
     case 'pipe':
       return adapter.pipe.table;

@@ -95,6 +95,20 @@ export function restore(registry: Registry, record: RegistryRecord, holders: rea
     shared.region.users++;
     ports.nulls.all.add({ kind: 'null', ...shared, port, sizes, table: tableOn(shared.state) });
   }
+  for (const entry of record.lookups) {
+    const shared = common(entry);
+    const sw = vale.switches.get(entry.sw);
+    if (!sw) continue;
+    sw.adopt(entry.port);
+    if (!shared) {
+      sw.orphanLookup(entry.port.index);
+      sw.remove(entry.port);
+      continue;
+    }
+    sw.setModule(entry.port, shared.region.object);
+    shared.region.users++;
+    ports.lookups.all.add({ kind: 'lookup', ...shared, port: entry.port, sw });
+  }
   for (const entry of record.monitors) {
     const shared = common(entry);
     if (!shared) continue;

@@ -23,6 +23,7 @@ const port = v.object({ index: n, hidden: v.boolean(), krings: v.object({ ofs: n
 const adapter = { name: v.string(), region: n, state: n, tx: rings, rx: rings, port };
 
 const recordSchema = v.object({
+  lookups: v.array(v.object({ ...adapter, sw: v.string() })),
   nextToken: n,
   nextRegistration: n,
   clients: v.array(v.object({ token: n, pid: n, startTime: v.string() })),

@@ -33,6 +33,8 @@ export interface PortPlan {
   hidden?: boolean;
   /** Which of its rx rings senders fill from the start: bit by ring. */
   open?: number;
+  /** Slots brought to it say where their frames come from. */
+  tagged?: boolean;
 }
 
 export interface SwitchPort {
@@ -121,6 +123,7 @@ export class PortTable {
       [st.PT_MODULE_PID, object.pid],
       [st.PT_MODULE_FD, object.fd],
       [st.PT_RX_OPEN, plan.open ?? 0],
+      [st.PT_TAGGED, plan.tagged ? 1 : 0],
       [st.PT_LAST_GEN, generation],
       [st.PT_GEN, generation],
     ];
@@ -200,7 +203,7 @@ export class PortTable {
       if (block.ofs - ofs >= rounded) break;
       ofs = block.ofs + block.size;
     }
-    if (ofs + rounded > this.#size) {
+    if (ofs + rounded > Math.min(this.#size, st.SW_LOOKUP_AREAS)) {
       throw new NetmapError(
         'ENOMEM',
         `Cannot open "${forWhat}": ${this.name} has no room for ${size} bytes of ring state; ask for fewer rings or slots`,

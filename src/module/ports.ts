@@ -2,10 +2,13 @@
 
 import { NetmapError } from '../abi/errors.ts';
 import { NM_BDG_MAXPORTS, NM_BDG_NOPORT } from '../abi/netmap.ts';
+import { LOOKUP_BATCH, LOOKUP_TABLE, LOOKUP_WASM } from '../abi/state.ts';
 import { os } from '../os/index.ts';
-import type { RegisterRequest } from '../protocol/messages.ts';
+import type { RegisterRequest, Reply } from '../protocol/messages.ts';
 import type { Adapter, Monitor, PersistentPort, ValePort } from './adapter.ts';
 import { choose } from './binding.ts';
+import { meter } from './lookup/code.ts';
+import { LookupPorts } from './lookup/ports.ts';
 import type { Memory } from './memory.ts';
 import { Monitors } from './monitors.ts';
 import { resolveName } from './names.ts';
@@ -31,6 +34,7 @@ export class Ports {
   readonly pipes: Pipes;
   readonly monitors: Monitors;
   readonly nulls: NullPorts;
+  readonly lookups: LookupPorts;
 
   readonly parameters = new Parameters();
   readonly #stock: Stock;
@@ -42,6 +46,7 @@ export class Ports {
     this.pipes = new Pipes(stock);
     this.monitors = new Monitors(stock);
     this.nulls = new NullPorts(stock);
+    this.lookups = new LookupPorts(stock, this.vale);
     this.parameters.watch('bridge_batch', (slots) => {
       this.vale.batch = slots;
     });
@@ -78,7 +83,7 @@ export class Ports {
    */
   openMonitor(request: RegisterRequest, isOpen: (adapter: Adapter) => boolean): Monitor {
     const parent = this.open(request);
-    if (parent.kind === 'monitor' || parent.kind === 'null' || !isOpen(parent)) {
+    if ((parent.kind !== 'vale' && parent.kind !== 'pipe') || !isOpen(parent)) {
       throw new NetmapError(
         'EINVAL',
         `Cannot monitor "${request.name}": nobody has it open; open the port first`,
@@ -90,7 +95,7 @@ export class Ports {
 
   /** Everything with rings. */
   get everything(): Adapter[] {
-    return [...this.adapters.values(), ...this.monitors.all, ...this.nulls.all];
+    return [...this.adapters.values(), ...this.monitors.all, ...this.nulls.all, ...this.lookups.all];
   }
 
   /** The adapter of that name, if it exists: an attached port answers to both of its names. */
@@ -112,6 +117,7 @@ export class Ports {
       this.pipes.destroy(pipe);
       for (const end of pipe.ends) this.adapters.delete(end.name);
     }
+    for (const port of [...this.lookups.all]) if (!isOpen(port)) this.lookups.destroy(port);
     const inUse = this.pipes.parentsInUse();
     for (const adapter of [...this.adapters.values()]) {
       if (adapter.kind !== 'vale' || isOpen(adapter) || inUse.has(adapter.name)) continue;
@@ -272,18 +278,41 @@ export class Ports {
 
   /** A switch's learning table, ports by name. @throws NetmapError ENOENT. */
   addresses(switchName: string): { mac: string; port: string; age: number }[] {
-    const sw = this.vale.switches.get(switchName);
-    if (!sw || sw.index < 0)
-      throw new NetmapError(
-        'ENOENT',
-        `Cannot list the addresses of "${switchName}": there is no such switch`,
-      );
+    const sw = this.#existing(switchName, 'list the addresses of', 'ENOENT');
     const names = new Map(
       [...this.adapters.values()].flatMap((adapter) =>
         adapter.kind === 'vale' && adapter.sw === sw ? [[adapter.port.index, adapter.name] as const] : [],
       ),
     );
     return sw.addresses().map(({ mac, port, age }) => ({ mac, age, port: names.get(port) ?? '?' }));
+  }
+
+  /** Gives a switch a lookup in WebAssembly. @throws NetmapError ENXIO, EINVAL, ENOMEM. */
+  setLookup(switchName: string, label: string, code: Uint8Array, config: Uint8Array): void {
+    const sw = this.#existing(switchName, 'set the lookup of', 'ENXIO');
+    sw.setLookup({ kind: LOOKUP_WASM, label, code: meter(code, label, config.length > 0), config });
+  }
+
+  /** Gives a switch its learning table back. @throws NetmapError ENXIO. */
+  clearLookup(switchName: string): void {
+    this.#existing(switchName, 'clear the lookup of', 'ENXIO').setLookup({ kind: LOOKUP_TABLE });
+  }
+
+  /** What decides where a switch's frames go. @throws NetmapError ENXIO. */
+  lookup(switchName: string): Reply<'valeLookupGet'> {
+    const { kind, label, port } = this.#existing(switchName, 'tell the lookup of', 'ENXIO').lookup;
+    const kinds = { [LOOKUP_TABLE]: 'table', [LOOKUP_WASM]: 'wasm', [LOOKUP_BATCH]: 'batch' } as const;
+    const name = kinds[kind as keyof typeof kinds];
+    return { kind: name, label, alive: name !== 'batch' || port !== NM_BDG_NOPORT };
+  }
+
+  #existing(switchName: string, purpose: string, code: 'ENOENT' | 'ENXIO'): Switch {
+    const sw = this.vale.switches.get(switchName);
+    if (sw && sw.index >= 0) return sw;
+    throw new NetmapError(
+      code,
+      `Cannot ${purpose} "${switchName}": there is no such switch; open a port on it first`,
+    );
   }
 
   /** Bytes of a memory region; of the global one, those that it will have if it is not there yet. @throws NetmapError EINVAL. */

@@ -59,6 +59,7 @@ export function recordOf(registry: Registry, clients: readonly Client[], nextTok
       parent: monitor.parent?.name ?? null,
     })),
     nulls: [...ports.nulls.all].map((port) => ({ ...shape(port), sizes: port.sizes })),
+    lookups: [...ports.lookups.all].map((port) => ({ ...shape(port), sw: port.sw.name })),
     parameters: ports.parameters.list().map(({ name, value }) => ({ name, value })),
     parents: parents.map(({ name, region }) => ({ name, region: region.slot })),
     registrations: [...registrations.values()].map(({ id, token, adapter, tx, rx, ifOfs }) => ({

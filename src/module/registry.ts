@@ -1,7 +1,13 @@
 // Who has opened what: registrations, their beginning and their end.
 
 import { NetmapError } from '../abi/errors.ts';
-import { NM_MAX_EXTRA_BUFS, NR_ACCEPT_VNET_HDR, NR_EXCLUSIVE, NR_REG_NULL } from '../abi/netmap.ts';
+import {
+  NM_MAX_EXTRA_BUFS,
+  NR_ACCEPT_VNET_HDR,
+  NR_EXCLUSIVE,
+  NR_REG_ALL_NIC,
+  NR_REG_NULL,
+} from '../abi/netmap.ts';
 import * as st from '../abi/state.ts';
 import type { DataPlane } from '../dataplane/dataplane.ts';
 import type { PortInfo, RegisterReply, RegisterRequest, Reply, Status } from '../protocol/messages.ts';
@@ -43,9 +49,21 @@ export class Registry {
   /** REGISTER.  On an error nothing remains. */
   register(requester: Requester, request: RegisterRequest): RegisterReply {
     checkRequest(request);
+    return this.#enter(requester, request, () => this.#adapterFor(request, requester, this.#open()));
+  }
+
+  /** Opens a port whose owner decides where the frames of a switch go. */
+  registerLookup(requester: Requester, switchName: string, label: string): RegisterReply {
+    const request = { name: label, mode: NR_REG_ALL_NIC, ringId: 0, flags: 0, memId: 0, extraBufs: 0 };
+    const sizes = { txRings: 0, rxRings: 0, txSlots: 0, rxSlots: 0 };
+    return this.#enter(requester, { ...request, ...sizes }, () =>
+      this.ports.lookups.create(switchName, label),
+    );
+  }
+
+  #enter(requester: Requester, request: RegisterRequest, find: () => Adapter): RegisterReply {
     try {
-      const open = this.#open();
-      const adapter = this.#adapterFor(request, requester, open);
+      const adapter = find();
       checkHeader(adapter, request);
       if (!requester.internal) checkLinked(adapter);
       const { tx, rx } = requester.internal ? choose(adapter, request) : bind(adapter, request);

@@ -1,9 +1,11 @@
 // The control socket: JSON lines in, JSON lines out.  Every message is checked before it is looked at; a
 // client that misbehaves is told so or dropped, and nobody else notices.
 
+import fs from 'node:fs';
 import net from 'node:net';
 import * as v from 'valibot';
 import { NetmapError } from '../abi/errors.ts';
+import { LOOKUP_AREA_SIZE } from '../abi/state.ts';
 import { os } from '../os/index.ts';
 import {
   describeIssues,
@@ -17,6 +19,7 @@ import { RequestStream } from '../protocol/stream.ts';
 import { BinarySession } from './binary/session.ts';
 import { checkAttach } from './binding.ts';
 import type { Client, Module } from './module.ts';
+import { resolveValeName } from './names.ts';
 
 /** A client that has begun a line must end it within this time. */
 const LINE_TIMEOUT_MS = 5000;
@@ -179,6 +182,23 @@ const handlers: { [O in Operation]: Handler<O> } = {
   portHeaderGet: ({ name }, { module }) => ({ length: module.registry.ports.header(name) }),
   poolsInfo: (request, { module }) => module.registry.poolsInfo(request),
   valeAddresses: ({ name }, { module }) => module.registry.ports.addresses(name),
+  valeLookupSet({ name, label, code }, connection) {
+    const { pid } = connection.requireClient();
+    const [program, config] = takeBytes(pid, code);
+    connection.module.registry.ports.setLookup(name, label, program, config);
+    return {};
+  },
+  valeLookupOpen({ name, label }, connection) {
+    resolveValeName(`${name}:lookup`);
+    const reply = connection.module.registry.registerLookup(connection.requireClient(), name, label);
+    connection.module.keep();
+    return reply;
+  },
+  valeLookupClear({ name }, { module }) {
+    module.registry.ports.clearLookup(name);
+    return {};
+  },
+  valeLookupGet: ({ name }, { module }) => module.registry.ports.lookup(name),
   status: (_request, { module }) => module.status(),
   unload({ force }, { module, events }) {
     const { openPorts, persistentPorts } = module;
@@ -204,6 +224,24 @@ const handlers: { [O in Operation]: Handler<O> } = {
   },
   parameters: (_request, { module }) => module.registry.ports.parameters.list(),
 };
+
+/** What a client has put into an object of its own: code, and configuration behind it. @throws NetmapError EFAULT, EINVAL. */
+function takeBytes(
+  pid: number,
+  { fd, size, configSize }: { fd: number; size: number; configSize: number },
+): [Uint8Array, Uint8Array] {
+  const object = os.takeObject(pid, fd);
+  try {
+    const all = size + configSize;
+    if (all > object.size || all > LOOKUP_AREA_SIZE)
+      throw new NetmapError('EINVAL', `Cannot take a lookup of ${all} bytes from ${object.size} bytes`);
+    const bytes = new Uint8Array(all);
+    fs.readSync(object.fd, bytes, 0, all, 0);
+    return [bytes.subarray(0, size), bytes.subarray(size)];
+  } finally {
+    os.closeFd(object.fd);
+  }
+}
 
 /** What a request that makes a port may ask for besides, and VALE_NEWIF cannot. */
 const NOTHING_MORE = { mode: 0, ringId: 0, flags: 0, extraBufs: 0 };

@@ -1,8 +1,18 @@
-import { NM_BDG_MAXPORTS } from '../abi/netmap.ts';
+import { NM_BDG_MAXPORTS, NM_BDG_NOPORT } from '../abi/netmap.ts';
+import { randomInt } from 'node:crypto';
+import { NetmapError } from '../abi/errors.ts';
 import * as st from '../abi/state.ts';
 import type { DataPlane } from '../dataplane/dataplane.ts';
 import type { Memory, State } from './memory.ts';
 import { PortTable } from './port-table.ts';
+
+const LABEL_SIZE = st.LK_BYTES - st.LK_LABEL;
+
+/** What a switch has in place of its learning table. */
+export type LookupPlan =
+  | { kind: typeof st.LOOKUP_TABLE }
+  | { kind: typeof st.LOOKUP_WASM; label: string; code: Uint8Array; config: Uint8Array }
+  | { kind: typeof st.LOOKUP_BATCH; label: string; port: number };
 
 /** A VALE switch's control side: its ports, and the list of those that get what goes to everybody. */
 export class Switch extends PortTable {
@@ -23,6 +33,62 @@ export class Switch extends PortTable {
   /** Sets mac_age: seconds after which an address that was silent is forgotten; 0: never. */
   set macAge(seconds: number) {
     this.set(st.SW_MAC_AGE, seconds);
+  }
+
+  /** Has senders use another lookup; the learning table begins empty. @throws NetmapError ENOMEM. */
+  setLookup(plan: LookupPlan): void {
+    const { view, words, bytes } = this.arena;
+    const { address } = this.state.mapping;
+    // A name that no sender has seen, for the area that is not in use.
+    const name = ((randomInt(1, 2 ** 31) << 1) | (~this.get(st.SW_LOOKUP) & 1)) >>> 0;
+    const area = this.#lookupArea(name);
+    bytes.fill(0, area, area + st.LK_BYTES);
+    view.setUint32(area + st.LK_KIND, plan.kind, true);
+    view.setUint32(area + st.LK_PORT, plan.kind === st.LOOKUP_BATCH ? plan.port : NM_BDG_NOPORT, true);
+    if (plan.kind !== st.LOOKUP_TABLE) {
+      const label = new TextEncoder().encode(plan.label).subarray(0, LABEL_SIZE);
+      bytes.set(label, area + st.LK_LABEL);
+    }
+    if (plan.kind === st.LOOKUP_WASM) {
+      const { code, config } = plan;
+      const most = st.LOOKUP_AREA_SIZE - st.LK_BYTES;
+      if (code.length + config.length > most) {
+        throw new NetmapError(
+          'ENOMEM',
+          `Cannot use "${plan.label}" as a lookup: with its configuration it has ${code.length + config.length} bytes, ${most} are possible`,
+        );
+      }
+      view.setUint32(area + st.LK_CODE_SIZE, code.length, true);
+      view.setUint32(area + st.LK_CONFIG_SIZE, config.length, true);
+      bytes.set(code, area + st.LK_BYTES);
+      bytes.set(config, area + st.LK_BYTES + code.length);
+    }
+    bytes.fill(0, address + st.SW_MACS, address + st.SW_SEEN);
+    Atomics.store(words, (address + st.SW_LOOKUP) >> 2, name);
+  }
+
+  get lookup(): { kind: number; label: string; port: number } {
+    const name = this.get(st.SW_LOOKUP);
+    if (name === 0) return { kind: st.LOOKUP_TABLE, label: '', port: NM_BDG_NOPORT };
+    const { view, bytes } = this.arena;
+    const area = this.#lookupArea(name);
+    const label = bytes.slice(area + st.LK_LABEL, area + st.LK_LABEL + LABEL_SIZE);
+    return {
+      kind: view.getUint32(area + st.LK_KIND, true),
+      label: new TextDecoder().decode(label).replace(/\0.*$/s, ''),
+      port: view.getUint32(area + st.LK_PORT, true),
+    };
+  }
+
+  /** The process that decided where frames go is gone: they are dropped, until somebody says otherwise. */
+  orphanLookup(port: number): void {
+    const { kind, label, port: current } = this.lookup;
+    if (kind === st.LOOKUP_BATCH && current === port)
+      this.setLookup({ kind: st.LOOKUP_BATCH, label, port: NM_BDG_NOPORT });
+  }
+
+  #lookupArea(name: number): number {
+    return this.state.mapping.address + st.SW_LOOKUP_AREAS + (name & 1) * st.LOOKUP_AREA_SIZE;
   }
 
   /** A second has passed. */

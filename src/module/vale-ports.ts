@@ -46,7 +46,7 @@ export class ValePorts {
     const sizes = valeSizes(request);
     const extra = Math.min(request.extraBufs, NM_MAX_EXTRA_BUFS);
     return Undo.around((undo) => {
-      const sw = this.#switch(switchName, request.name, undo);
+      const sw = this.switchFor(switchName, request.name, undo);
       const { bufSize } = this.#stock;
       const geometry = pipe
         ? parentGeometry(sizes, pipe, extra, bufSize)
@@ -59,7 +59,7 @@ export class ValePorts {
   /** A port on a second switch, for the frames of a persistent port that is attached to a first. */
   createLink(port: PersistentPort, switchName: string, name: string): ValePort {
     return Undo.around((undo) => {
-      const sw = this.#switch(switchName, name, undo);
+      const sw = this.switchFor(switchName, name, undo);
       const region = this.#stock.region(
         { memId: 0, name },
         portGeometry(port.sizes, 0, this.#stock.bufSize),
@@ -126,7 +126,7 @@ export class ValePorts {
   /** Puts a persistent port on a switch, made if need be; `name` is what it is opened by there. */
   attach(port: PersistentPort, switchName: string, name: string): ValePort {
     return Undo.around((undo) => {
-      const sw = this.#switch(switchName, name, undo);
+      const sw = this.switchFor(switchName, name, undo);
       this.#stock.share(port.region, undo);
       const placed = this.#place(name, sw, port.region, port.sizes, undo, { persistent: port });
       port.attached = switchName;
@@ -206,7 +206,8 @@ export class ValePorts {
     return adapter;
   }
 
-  #switch(name: string, forPort: string, undo: Undo): Switch {
+  /** The switch of that name, made if need be. @throws NetmapError ENOMEM: there are too many. */
+  switchFor(name: string, forPort: string, undo: Undo): Switch {
     const known = this.switches.get(name);
     if (known) return known;
     const taken = new Set([...this.switches.values()].map((sw) => sw.index));

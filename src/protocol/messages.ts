@@ -16,6 +16,8 @@ const pid = v.pipe(u32, v.minValue(1));
 const text = v.pipe(v.string(), v.maxLength(255));
 const name = v.pipe(v.string(), v.maxLength(63, 'is longer than 63 characters'));
 
+const label = v.pipe(v.string(), v.maxLength(63, 'is longer than 63 characters'));
+
 const sizes = { txRings: u16, rxRings: u16, txSlots: u32, rxSlots: u32 };
 
 /** Fields of a REGISTER request (spec api §3.5.1); 0 leaves a size to the module. */
@@ -60,6 +62,16 @@ export const requestSchema = v.variant('op', [
   v.object({ id, op: v.literal('portHeaderGet'), name }),
   v.object({ id, op: v.literal('poolsInfo'), ...register.entries }),
   v.object({ id, op: v.literal('valeAddresses'), name }),
+  v.object({
+    id,
+    op: v.literal('valeLookupSet'),
+    name,
+    label,
+    code: v.object({ fd: u32, size: u32, configSize: u32 }),
+  }),
+  v.object({ id, op: v.literal('valeLookupOpen'), name, label }),
+  v.object({ id, op: v.literal('valeLookupClear'), name }),
+  v.object({ id, op: v.literal('valeLookupGet'), name }),
   v.object({ id, op: v.literal('status') }),
   v.object({ id, op: v.literal('unload'), force: v.boolean() }),
   v.object({ id, op: v.literal('setParameter'), parameter: text, value: i32 }),
@@ -89,7 +101,7 @@ const registered = v.object({
   registration: id,
   /** What the module knows the port by. */
   adapter: v.string(),
-  kind: v.picklist(['vale', 'pipe', 'monitor', 'null']),
+  kind: v.picklist(['vale', 'pipe', 'monitor', 'null', 'lookup']),
   ...portInfo.entries,
   extraBufs: u32,
   /** nr_offset: this registration's netmap_if, from the start of the region. */
@@ -148,6 +160,10 @@ export const replySchemas = {
   portHeaderGet: v.object({ length: u32 }),
   poolsInfo: v.object({ memSize: id, memId: u16, ifs: pool, rings: pool, bufs: pool }),
   valeAddresses: v.array(v.object({ mac: text, port: v.string(), age: u32 })),
+  valeLookupSet: v.object({}),
+  valeLookupOpen: registered,
+  valeLookupClear: v.object({}),
+  valeLookupGet: v.object({ kind: v.picklist(['table', 'wasm', 'batch']), label: text, alive: v.boolean() }),
   status,
   unload: v.object({}),
   setParameter: v.object({}),
