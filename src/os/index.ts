@@ -2,7 +2,7 @@ import { NetmapError } from '../abi/errors.ts';
 import { linux } from './linux/linux.ts';
 import type { Os } from './os.ts';
 
-export type { BellPipe, MemoryObject, ObjectRef, Os } from './os.ts';
+export type { BellPipe, MemoryObject, ObjectRef, Os, Peer, Received } from './os.ts';
 
 function choose(): Os {
   if (process.platform === 'linux') return linux;

@@ -58,6 +58,26 @@ export interface Os {
   /** Empties an event counter. */
   clearEvent(fd: number): void;
 
+  // ---- descriptors handed to another process ----
+
+  /**
+   * Sends a line of text and descriptors to whoever is at the other end of a connected unix socket; never waits.
+   * @throws NetmapError EAGAIN: no room there; EPIPE: nobody is there.
+   */
+  sendDescriptors(socket: number, text: string, fds: readonly number[]): void;
+  /**
+   * Connects to the unix socket `path`, says `request` there, and waits, blocking this thread, for a line of text and
+   * what comes with it.  A net.Socket would lose the descriptors.
+   * @throws NetmapError ETIMEDOUT, EPIPE, EMFILE, and what connecting answers.
+   */
+  receiveDescriptors(path: string, request: string, timeoutMs: number): Received;
+  /** Who connected a unix socket, as the system says. */
+  peerOf(socket: number): Peer;
+  /** Two ends of a line that two processes ring each other by; what one does to its end is not seen at the other. */
+  createLine(): [number, number];
+  /** What an object's descriptor stands for. */
+  objectAt(fd: number): MemoryObject;
+
   // ---- processes ----
 
   /** A descriptor of another process, as one of our own. @throws NetmapError EINVAL: it has none of that number. */
@@ -90,6 +110,19 @@ export interface MemoryObject {
   size: number;
   /** Low 32 bits of the inode number. */
   ino: number;
+}
+
+/** What receiveDescriptors() got: a line of text, and descriptors that are the caller's now. */
+export interface Received {
+  text: string;
+  fds: number[];
+}
+
+/** Credentials of the process at the other end of a socket. */
+export interface Peer {
+  pid: number;
+  uid: number;
+  gid: number;
 }
 
 export interface BellPipe {

@@ -20,6 +20,12 @@ export const ppoll = lib.func('int ppoll(void *fds, uint64_t count, const void *
 export const flock = lib.func('int flock(int fd, int operation)');
 export const schedSetaffinity = lib.func('int sched_setaffinity(int pid, size_t size, const void *mask)');
 export const eventfd = lib.func('int eventfd(unsigned int initial, int flags)');
+export const socket = lib.func('int socket(int domain, int type, int protocol)');
+export const connect = lib.func('int connect(int fd, const void *address, unsigned int size)');
+export const socketpair = lib.func('int socketpair(int domain, int type, int protocol, _Out_ int *fds)');
+export const sendmsg = lib.func('int64_t sendmsg(int fd, const void *message, int flags)');
+export const recvmsg = lib.func('int64_t recvmsg(int fd, void *message, int flags)');
+export const getsockopt = lib.func('int getsockopt(int fd, int level, int name, void *value, void *size)');
 /** For calls that the C library has no function for; three arguments each. */
 export const syscall = lib.func('int64_t syscall(int64_t number, int64_t a, int64_t b, int64_t c)');
 const strerror = lib.func('const char *strerror(int number)');
@@ -41,4 +47,16 @@ export function addressOf(bytes: Uint8Array): number {
 /** Number of the error of the call that just failed. */
 export function errorNumber(): number {
   return koffi.errno();
+}
+
+const timespec = new BigInt64Array(2);
+
+/** poll(2) with fractions of milliseconds, negative for ever. @returns how many are ready, 0 on interruption */
+export function waitFor(fds: Uint8Array, count: number, timeoutMs: number): number {
+  if (timeoutMs >= 0) {
+    timespec[0] = BigInt(Math.floor(timeoutMs / 1000));
+    timespec[1] = BigInt(Math.round((timeoutMs % 1000) * 1e6));
+  }
+  const ready: number = ppoll(fds, count, timeoutMs >= 0 ? timespec : null, null);
+  return Math.max(ready, 0);
 }

@@ -1,6 +1,7 @@
 import fs from 'node:fs';
 import { ERRNO, NetmapError } from '../../abi/errors.ts';
 import type { BellPipe, MemoryObject, ObjectRef, Os } from '../os.ts';
+import { createLine, peerOf, receiveDescriptors, sendDescriptors } from './descriptors.ts';
 import * as libc from './libc.ts';
 
 // Linux: memfds for memory, pipes for bells, /proc/<pid>/fd as the way to another process's descriptors.
@@ -129,16 +130,6 @@ function openBell(pid: number, fd: number, ino: number): number {
 
 const DING = Uint8Array.of(1);
 const sink = new Uint8Array(4096);
-const timespec = new BigInt64Array(2);
-
-function poll(fds: Uint8Array, count: number, timeoutMs: number): number {
-  if (timeoutMs >= 0) {
-    timespec[0] = BigInt(Math.floor(timeoutMs / 1000));
-    timespec[1] = BigInt(Math.round((timeoutMs % 1000) * 1e6));
-  }
-  const ready: number = libc.ppoll(fds, count, timeoutMs >= 0 ? timespec : null, null);
-  return Math.max(ready, 0);
-}
 
 function availableMemory(): number {
   const line = /^MemAvailable:\s+(\d+) kB/m.exec(fs.readFileSync('/proc/meminfo', 'utf8'));
@@ -224,7 +215,7 @@ export const linux: Os = {
   openBell,
   ring: (fd) => libc.write(fd, DING, 1) === 1 || libc.errorNumber() === ERRNO.EAGAIN, // Full: rung already.
   drainBell: (fd) => void libc.read(fd, sink, sink.length),
-  poll,
+  poll: libc.waitFor,
   startTime,
   pinThread,
   lockFile,
@@ -232,6 +223,11 @@ export const linux: Os = {
   findObjects,
   takeObject,
   takeDescriptor,
+  objectAt,
+  sendDescriptors,
+  receiveDescriptors,
+  peerOf,
+  createLine,
   createEvent: () => libc.eventfd(0, EFD_NONBLOCK_CLOEXEC),
   signalEvent: (fd) => libc.write(fd, ONE_EVENT, 8) === 8,
   clearEvent: (fd) => void libc.read(fd, sink, 8),
