@@ -2,6 +2,7 @@
 
 export { armBell, useScratch, wake } from './ring';
 export { pipeRxSync, pipeTxSync, repairPipe } from './pipe';
+export { nicRxSync, nicTxSync } from './nic';
 export { lookupTxSync, resumeTxSync, valeRxSync, valeTxSync } from './vale';
 export { lookedUp, sendAlso } from './lookup';
 export { repairSender } from './claim';

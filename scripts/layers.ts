@@ -14,7 +14,17 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'src/dataplane': ['src/abi', 'src/os', 'src/mem'],
   'src/protocol': ['src/abi'],
   'src/module/binary': ['src/abi', 'src/os', 'src/protocol', 'src/module'],
-  'src/module': ['src/abi', 'src/os', 'src/mem', 'src/dataplane', 'src/protocol', 'src/module/binary'],
+  'src/nic/linux': ['src/abi', 'src/os', 'src/nic'],
+  'src/nic': ['src/abi', 'src/os', 'src/nic/linux'],
+  'src/module': [
+    'src/abi',
+    'src/os',
+    'src/mem',
+    'src/dataplane',
+    'src/protocol',
+    'src/nic',
+    'src/module/binary',
+  ],
   'src/client': ['src/abi', 'src/os', 'src/mem', 'src/dataplane', 'src/protocol'],
   // Run by the module as threads of its own; of the module they know what they are started with.
   'src/forward': ['src/abi', 'src/os', 'src/client', 'src/module'],

@@ -48,6 +48,18 @@ export const KR_NEXT_TX = 64; //      monitor rx: the next one on the tx ring th
 export const KR_NEXT_RX = 68; //      and on the rx ring
 export const KR_ORPHAN = 72; //       u32  monitor: 1 once what it watched is closed
 
+// NIC and host rings: a queue's memory, and where in it the kernel's two rings lie: that of frames (its RX or TX ring),
+// and that of buffers on their way back (its fill or completion ring), RL_* words each
+export const KR_QUEUE_SLOT = 76; //   index in the process's table of region addresses, of the queue's rings
+export const KR_FRAMES = 80;
+export const KR_BACK = 96;
+export const RL_PRODUCER = 0;
+export const RL_CONSUMER = 4;
+export const RL_DESC = 8;
+export const RL_MASK = 12;
+/** The kernel writes a frame so far behind the address that it was given. */
+export const NIC_HEADROOM = 256;
+
 export const KR_BUSY = 128; //        u32  0, or token of the client that runs a sync on this ring
 export const KR_BUSY_EPOCH = 132; //  u32  the switch's epoch which that sync works by
 export const KR_HWCUR = 136;
@@ -58,6 +70,8 @@ export const KR_RTAIL = 152;
 export const KR_LAST_SRC = 160; //    u64  VALE tx: source address that this ring taught last
 export const KR_REINITS = 168; //     u32  times the application broke the ring and it was reset
 export const KR_TAIL = 176; //        u64  VALE rx: first slot not shown as finished | its lap << 32
+
+export const KR_POSTED = 184; //      u32  NIC rx: first slot that the kernel has not been given
 
 export const KR_PACKETS = 256; //     u64
 export const KR_BYTES = 264; //       u64
@@ -83,6 +97,10 @@ export const KIND_MONITOR_TX = 5;
 export const KIND_MONITOR_RX = 6;
 export const KIND_NULL_TX = 7;
 export const KIND_NULL_RX = 8;
+export const KIND_NIC_TX = 9;
+export const KIND_NIC_RX = 10;
+export const KIND_HOST_TX = 11;
+export const KIND_HOST_RX = 12;
 
 // Why a packet was dropped, counted at the sender's ring; names in DROP_NAMES, same order.
 export const DROP_FULL = 0; //      receiver's ring full
@@ -237,6 +255,7 @@ export const SYNC_BUSY = 4; //       nothing done: another sync of this ring is 
 export const SYNC_REINIT = 8; //     the application broke the ring, it was reset
 export const SYNC_ERROR = 16; //     nothing done, EIO: a monitor cannot send, or what it watched is closed
 export const SYNC_LOOKUP = 32; //    nothing done: the switch has another lookup, load it and call again
+export const SYNC_KICK = 64; //      the kernel is to be told that there is something to send
 
 // Scratch area of a thread
 export const SC_BELL_COUNT = 0; //   u32

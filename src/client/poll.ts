@@ -207,11 +207,12 @@ let pollfds = new Uint8Array(64 * 8);
 /** poll(2) on the bells and on those targets that are descriptors; how many of the latter are ready. */
 function pollFds(targets: readonly PollTarget[], bells: readonly Bell[], timeoutMs: number): number {
   const fds = targets.filter((target) => 'fd' in target);
-  const count = fds.length + bells.length;
-  if (count === 0 && timeoutMs === 0) return 0;
+  const nics = targets.flatMap((target) => ('port' in target ? target.port.waitFds(target.events) : []));
+  const count = fds.length + nics.length + bells.length;
+  if (fds.length === 0 && timeoutMs === 0) return 0;
   if (pollfds.length < count * 8) pollfds = new Uint8Array(count * 16);
   const view = new DataView(pollfds.buffer);
-  [...fds, ...bells].forEach((target, i) => {
+  [...fds, ...nics, ...bells].forEach((target, i) => {
     view.setInt32(i * 8, target.fd, true);
     view.setInt16(i * 8 + 4, 'events' in target ? EVENT_BITS[target.events] : POLLIN, true);
     view.setInt16(i * 8 + 6, 0, true);

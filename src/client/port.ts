@@ -7,6 +7,7 @@ import type { Mapping } from '../mem/arena.ts';
 import { os } from '../os/index.ts';
 import type { RegisterReply } from '../protocol/messages.ts';
 import { mapPeers } from './peers.ts';
+import { Queues } from './queues.ts';
 import { type PollOptions, pollAsync, wakeSleepers } from './poll.ts';
 import { Ring } from './ring.ts';
 import { lentRuntime, type Runtime } from './runtime.ts';
@@ -23,6 +24,8 @@ export interface SharedPort {
   readonly reply: RegisterReply;
   readonly region: Mapping;
   readonly state: Mapping;
+  /** Of a NIC: descriptors by ring. */
+  readonly queues: ReadonlyMap<number, number>;
 }
 
 export class Port implements Disposable {
@@ -42,6 +45,7 @@ export class Port implements Disposable {
   readonly #state: Mapping;
   /** Descriptors of region and state: through them a later module, and peers, find the memory. */
   readonly #fds: readonly number[];
+  readonly #queues: Queues | undefined;
   readonly #tx: Sync;
   readonly #rx: Sync;
   #closed = false;
@@ -54,6 +58,7 @@ export class Port implements Disposable {
     region: Mapping,
     state: Mapping,
     fds: readonly number[],
+    queues?: Queues,
   ) {
     this.name = name;
     this.memId = reply.memId;
@@ -63,6 +68,7 @@ export class Port implements Disposable {
     this.#region = region;
     this.#state = state;
     this.#fds = fds;
+    this.#queues = queues;
     const { bufs } = reply.region;
     const shown = { address: region.address + bufs.ofs, size: bufs.size, count: bufs.count };
     const ring = ({ ringOfs, kringOfs }: { ringOfs: number; kringOfs: number }) =>
@@ -75,6 +81,7 @@ export class Port implements Disposable {
       vale: [dataPlane.valeTxSync, dataPlane.valeRxSync],
       pipe: [dataPlane.pipeTxSync, dataPlane.pipeRxSync],
       lookup: [dataPlane.lookupTxSync, dataPlane.valeRxSync],
+      nic: [dataPlane.nicTxSync, dataPlane.nicRxSync],
       null: [nothing, nothing],
       monitor: [() => st.SYNC_ERROR, dataPlane.valeRxSync], // Its ring is filled as a switch port's is.
     };
@@ -88,9 +95,12 @@ export class Port implements Disposable {
     const state = os.openObject(reply.state.ref);
     const regionMapping = arena.mapOwn(region.fd, region.ino, region.size, reply.region.slot);
     const stateMapping = arena.mapOwn(state.fd, state.ino, state.size);
-    const port = new Port(runtime, name, reply, regionMapping, stateMapping, [region.fd, state.fd]);
+    const module = runtime.connection!.hello!.pid;
+    const queues = reply.kind === 'nic' ? Queues.take(arena, reply, module) : undefined;
+    const fds = [region.fd, state.fd];
+    const port = new Port(runtime, name, reply, regionMapping, stateMapping, fds, queues);
     port.#populate();
-    if (reply.kind !== 'pipe') port.#showOwner(region.fd);
+    if (reply.kind !== 'pipe' && reply.kind !== 'nic') port.#showOwner(region.fd);
     if (reply.kind === 'vale' || reply.kind === 'lookup') {
       mapPeers(arena, stateMapping.address, reply.state.slot); // Now, rather than at the first frame.
     }
@@ -100,7 +110,8 @@ export class Port implements Disposable {
   /** The port as another thread of this process sees it, from what share() gave. */
   static attach(shared: SharedPort): Port {
     const runtime = lentRuntime(shared.memory, shared.system, shared.token);
-    return new Port(runtime, shared.name, shared.reply, shared.region, shared.state, []);
+    const queues = shared.reply.kind === 'nic' ? Queues.lent(runtime.arena, shared.queues) : undefined;
+    return new Port(runtime, shared.name, shared.reply, shared.region, shared.state, [], queues);
   }
 
   /** Extra buffers granted at open. */
@@ -171,7 +182,30 @@ export class Port implements Disposable {
       answer = this.#transmit(ring.kring);
     }
     if (answer & st.SYNC_RING_BELLS) this.#runtime.bells.ringCollected();
+    if (answer & st.SYNC_KICK) answer = this.#kick(ring);
     return answer;
+  }
+
+  /** The kernel sends; what it is done with comes back at once where it can. */
+  #kick(ring: Ring): number {
+    let answer = st.SYNC_KICK;
+    const unsent = () => {
+      answer = this.#transmit(ring.kring);
+      return (answer & st.SYNC_KICK) !== 0;
+    };
+    this.#queues!.send(ring.ringId, unsent);
+    return answer;
+  }
+
+  /** Descriptors that become readable, or writable, when the rings of a NIC are to be looked at. */
+  waitFds(events: 'in' | 'out' | 'both'): { fd: number; events: 'in' | 'out' }[] {
+    if (!this.#queues) return [];
+    const of = (rings: readonly Ring[], events: 'in' | 'out') =>
+      rings.flatMap(({ ringId }) => ({ fd: this.#queues!.fds.get(ringId)!, events }));
+    return [
+      ...(events === 'out' ? [] : of(this.rxRings, 'in')),
+      ...(events === 'in' ? [] : of(this.txRings, 'out')),
+    ];
   }
 
   #transmit(kring: number): number {
@@ -256,6 +290,7 @@ export class Port implements Disposable {
       reply,
       region: this.#region,
       state: this.#state,
+      queues: this.#queues?.fds ?? new Map(),
     };
   }
 
@@ -266,6 +301,7 @@ export class Port implements Disposable {
     wakeSleepers(this.#runtime);
     const { connection, arena } = this.#runtime;
     if (!connection) return; // Lent: its owner closes it.
+    this.#queues?.close();
     arena.unmapOwn(this.#region);
     arena.unmapOwn(this.#state);
     try {

@@ -17,6 +17,8 @@ export interface DataPlane {
   sendAlso(answer: number): void;
   /** Functions that the data plane calls: lookups are entered here. */
   readonly table: WebAssembly.Table;
+  nicTxSync(state: number, kring: number, token: number, stateSlot: number): number;
+  nicRxSync(state: number, kring: number, token: number): number;
   pipeTxSync(state: number, kring: number, token: number, stateSlot: number): number;
   pipeRxSync(state: number, kring: number, token: number): number;
   repairSender(state: number, source: number): number;

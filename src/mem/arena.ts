@@ -42,6 +42,8 @@ const M_OWNER = 3; //   who asked for it: OWN, or slot + 1 of the switch whose p
 const M_REGION = 4; //  region slot + 1, 0 for other objects
 const M_REFS = 5;
 const OWN = 0;
+/** Memory of a device: M_INO holds its slot. */
+const DEVICE = -1;
 
 export interface Mapping {
   readonly address: number;
@@ -109,6 +111,40 @@ export class Arena {
     this.#locked(() => {
       const record = this.#at(mapping.address);
       if (--this.words[record + M_REFS]! === 0) this.#unmap(record);
+    });
+  }
+
+  /** Where the system knows an address of the arena by. */
+  systemAddress(address: number): number {
+    return this.#base + address;
+  }
+
+  /**
+   * Maps memory of a device, such as a NIC queue's rings, where the data plane looks for it; again if it is there.
+   * @param map  puts it at an address as systemAddress() tells it
+   */
+  mapDevice(slot: number, size: number, map: (address: number) => void): Mapping {
+    return this.#locked(() => {
+      const record = this.#find(slot, DEVICE);
+      if (record >= 0) {
+        this.words[record + M_REFS]!++;
+        return this.#mapping(record);
+      }
+      const address = this.#place(size, ARENA_LOW, ARENA_HIGH);
+      map(this.#base + address);
+      const mapping = this.#record(address, size, slot, DEVICE, -1);
+      Atomics.store(this.words, (ARENA_REGION_BASES >> 2) + slot, address);
+      return mapping;
+    });
+  }
+
+  /** Gives back one mapDevice(). */
+  unmapDevice(mapping: Mapping): void {
+    this.#locked(() => {
+      const record = this.#at(mapping.address);
+      if (--this.words[record + M_REFS]! > 0) return;
+      Atomics.store(this.words, (ARENA_REGION_BASES >> 2) + this.words[record + M_INO]!, 0);
+      this.#unmap(record);
     });
   }
 

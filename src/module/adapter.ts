@@ -1,3 +1,4 @@
+import type { Device, Interface, Queue } from '../nic/nic.ts';
 import type { Region, State } from './memory.ts';
 import type { PortSizes } from './plan.ts';
 import type { PortTable, SwitchPort } from './port-table.ts';
@@ -70,7 +71,23 @@ export interface NullPort extends Common {
   readonly sizes: PortSizes;
 }
 
-export type Adapter = ValePort | PipeEnd | Monitor | NullPort | LookupPort;
+/** A network interface: its queues' rings, then one each way for the host stack. */
+export interface NicPort extends Common {
+  readonly kind: 'nic';
+  readonly table: PortTable;
+  readonly interface: Interface;
+  readonly device: Device;
+  /** Open queues: those of the NIC by number, then the host's. */
+  readonly queues: Map<number, OpenQueue>;
+}
+
+/** A queue, and the slot that its rings' memory has in every process's table of addresses. */
+export interface OpenQueue {
+  readonly queue: Queue;
+  readonly slot: number;
+}
+
+export type Adapter = ValePort | PipeEnd | Monitor | NullPort | LookupPort | NicPort;
 
 /** Where an adapter's krings lie. */
 export function tableOf(adapter: Adapter): PortTable {
@@ -82,6 +99,7 @@ export function tableOf(adapter: Adapter): PortTable {
       return adapter.pipe.table;
     case 'monitor':
     case 'null':
+    case 'nic':
       return adapter.table;
   }
 }

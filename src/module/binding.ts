@@ -2,7 +2,7 @@ import { NetmapError } from '../abi/errors.ts';
 import * as abi from '../abi/netmap.ts';
 import type { RegisterRequest } from '../protocol/messages.ts';
 import type { Adapter } from './adapter.ts';
-import type { Ring } from './rings.ts';
+import { isHost, type Ring } from './rings.ts';
 
 /** Rings of an adapter that a request binds. */
 export interface Binding {
@@ -10,26 +10,25 @@ export interface Binding {
   rx: readonly Ring[];
 }
 
+const HOST_MODES: readonly number[] = [abi.NR_REG_SW, abi.NR_REG_NIC_SW, abi.NR_REG_ONE_SW];
+
 /** What can be refused before anything is made. @throws NetmapError EINVAL. */
-export function checkRequest(request: RegisterRequest): void {
-  switch (request.mode) {
-    case abi.NR_REG_ALL_NIC:
-    case abi.NR_REG_ONE_NIC:
-    case abi.NR_REG_NULL:
-      return;
-    case abi.NR_REG_SW:
-    case abi.NR_REG_NIC_SW:
-    case abi.NR_REG_ONE_SW:
-      throw new NetmapError(
-        'EINVAL',
-        `Cannot open the host rings of "${request.name}": it has none; only network interfaces do`,
-      );
-    default:
-      throw new NetmapError(
-        'EINVAL',
-        `Cannot open "${request.name}" in mode ${request.mode}: use ALL_NIC (1) or ONE_NIC (4)`,
-      );
+export function checkRequest({ name, mode }: RegisterRequest): void {
+  if ([abi.NR_REG_ALL_NIC, abi.NR_REG_ONE_NIC, abi.NR_REG_NULL].includes(mode)) return;
+  if (!HOST_MODES.includes(mode)) {
+    throw new NetmapError(
+      'EINVAL',
+      `Cannot open "${name}" in mode ${mode}: use ALL_NIC (1), SW (2), NIC_SW (3), ONE_NIC (4) or ONE_SW (8)`,
+    );
   }
+  if (name.startsWith('vale') || /[{}]/.test(name)) throw noHostRings(name);
+}
+
+function noHostRings(name: string): NetmapError {
+  return new NetmapError(
+    'EINVAL',
+    `Cannot open the host rings of "${name}": it has none; only network interfaces do`,
+  );
 }
 
 /**
@@ -38,20 +37,24 @@ export function checkRequest(request: RegisterRequest): void {
  */
 export function choose(
   adapter: Adapter,
-  request: Pick<RegisterRequest, 'mode' | 'ringId' | 'flags'>,
+  { mode, ringId, flags }: Pick<RegisterRequest, 'mode' | 'ringId' | 'flags'>,
 ): Binding {
-  const { tx, rx } = adapter;
-  if (request.mode === abi.NR_REG_ONE_NIC && request.ringId >= Math.max(tx.length, rx.length)) {
+  const host = mode === abi.NR_REG_SW || mode === abi.NR_REG_ONE_SW;
+  const ofMode = (ring: Ring) => mode === abi.NR_REG_NIC_SW || isHost(ring) === host;
+  const tx = adapter.tx.filter(ofMode);
+  const rx = adapter.rx.filter(ofMode);
+  if (HOST_MODES.includes(mode) && !adapter.rx.some(isHost)) throw noHostRings(adapter.name);
+  const one = mode === abi.NR_REG_ONE_NIC || mode === abi.NR_REG_ONE_SW;
+  if (one && ringId >= Math.max(tx.length, rx.length)) {
     throw new NetmapError(
       'EINVAL',
-      `Cannot bind ring ${request.ringId} of "${adapter.name}": it has ${tx.length} tx and ${rx.length} rx rings`,
+      `Cannot bind ring ${ringId} of "${adapter.name}": it has ${tx.length} tx and ${rx.length} rx rings`,
     );
   }
-  const select = (rings: readonly Ring[]) =>
-    request.mode === abi.NR_REG_ONE_NIC ? [rings[request.ringId] ?? rings[0]!] : rings;
+  const select = (rings: readonly Ring[]) => (one ? [rings[ringId] ?? rings[0]!] : rings);
   return {
-    tx: request.flags & abi.NR_RX_RINGS_ONLY ? [] : select(tx),
-    rx: request.flags & abi.NR_TX_RINGS_ONLY ? [] : select(rx),
+    tx: flags & abi.NR_RX_RINGS_ONLY ? [] : select(tx),
+    rx: flags & abi.NR_TX_RINGS_ONLY ? [] : select(rx),
   };
 }
 

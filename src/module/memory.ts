@@ -33,6 +33,8 @@ export class Memory {
   readonly #states = new Map<number, State>();
   #lastMemId = 1;
   #nextRegionSlot = 0;
+  /** Slots of what is mapped and is no region: the rings of NICs' queues. */
+  readonly #deviceSlots = new Set<number>();
   #nextStateSlot = 0;
 
   constructor(arena: Arena) {
@@ -116,6 +118,18 @@ export class Memory {
     }
   }
 
+  /** A place in every process's table of addresses, for memory of a device. @throws NetmapError ENFILE. */
+  takeDeviceSlot(): number {
+    const slot = this.#freeRegionSlot();
+    this.#deviceSlots.add(slot);
+    this.#nextRegionSlot = (slot + 1) % REGION_SLOTS;
+    return slot;
+  }
+
+  releaseDeviceSlot(slot: number): void {
+    this.#deviceSlots.delete(slot);
+  }
+
   createState(name: string, size: number): State {
     const slot = this.#freeStateSlot();
     const { fd, ino } = os.createObject(name, size);
@@ -146,7 +160,7 @@ export class Memory {
   #freeRegionSlot(): number {
     for (let i = 0; i < REGION_SLOTS; i++) {
       const slot = (this.#nextRegionSlot + i) % REGION_SLOTS;
-      if (!this.#regions.has(slot)) return slot;
+      if (!this.#regions.has(slot) && !this.#deviceSlots.has(slot)) return slot;
     }
     throw new NetmapError('ENFILE', `Cannot make another memory region: all ${REGION_SLOTS} are in use`);
   }

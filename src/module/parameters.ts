@@ -40,10 +40,18 @@ export class Parameters {
       86_400,
       'seconds after which a switch forgets an address that was silent; 0: never',
     );
+    this.#add(
+      'admode',
+      0,
+      0,
+      2,
+      'NICs are taken by 0: their driver, or else the stack on its behalf; 1: their driver only; 2: the stack',
+    );
+    this.#add('generic_ringsize', 1024, 64, 4096, 'slots of a ring of a NIC');
     this.#pool('', 'the global region (id 1)', {
       if: [1024, 100],
       ring: [36_864, 200],
-      buf: [2048, 163_840],
+      buf: [2048, 16_384],
     });
     this.#pool('priv_', 'regions of ports and, for what they leave open, of users', {
       if: [1024, 2],

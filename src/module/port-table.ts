@@ -29,6 +29,8 @@ export interface PortPlan {
   txRings: number;
   rxRings: number;
   rxSlots: number;
+  /** Slots of tx rings that keep note of each, as rx rings always do. */
+  txSlots?: number;
   /** Senders see it by other ways than its name and its addresses: a monitor, a pipe's end. */
   hidden?: boolean;
   /** Which of its rx rings senders fill from the start: bit by ring. */
@@ -92,7 +94,9 @@ export class PortTable {
     const readyBytes = plan.rxSlots * 4;
     const ownerBytes = plan.rxSlots * 8;
     const krings = (plan.txRings + plan.rxRings) * st.KR_SIZE;
-    const block = this.#allocate(krings + plan.rxRings * (readyBytes + ownerBytes), plan.name);
+    const txBytes = (plan.txSlots ?? 0) * 4;
+    const arrays = plan.rxRings * (readyBytes + ownerBytes) + plan.txRings * txBytes;
+    const block = this.#allocate(krings + arrays, plan.name);
     const base = this.state.mapping.address + block.ofs;
     new Uint8Array(this.#view.buffer, base, block.size).fill(0);
     for (let i = 0; i < plan.rxRings; i++) {
@@ -100,6 +104,10 @@ export class PortTable {
       const arrays = block.ofs + krings + i * (readyBytes + ownerBytes);
       this.#view.setUint32(kring + st.KR_OWNERS_OFS, arrays, true);
       this.#view.setUint32(kring + st.KR_READY_OFS, arrays + ownerBytes, true);
+    }
+    for (let i = 0; txBytes > 0 && i < plan.txRings; i++) {
+      const arrays = block.ofs + krings + plan.rxRings * (readyBytes + ownerBytes) + i * txBytes;
+      this.#view.setUint32(base + i * st.KR_SIZE + st.KR_READY_OFS, arrays, true);
     }
     const port: SwitchPort = { index: this.#freeIndex(), hidden: plan.hidden ?? false, krings: block };
     this.#ports.set(port.index, port);

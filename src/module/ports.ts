@@ -3,6 +3,7 @@
 import { NetmapError } from '../abi/errors.ts';
 import { NM_BDG_MAXPORTS, NM_BDG_NOPORT } from '../abi/netmap.ts';
 import { LOOKUP_BATCH, LOOKUP_TABLE, LOOKUP_WASM } from '../abi/state.ts';
+import type { DataPlane } from '../dataplane/dataplane.ts';
 import { os } from '../os/index.ts';
 import type { RegisterRequest, Reply } from '../protocol/messages.ts';
 import type { Adapter, Monitor, PersistentPort, ValePort } from './adapter.ts';
@@ -12,10 +13,12 @@ import { LookupPorts } from './lookup/ports.ts';
 import type { Memory } from './memory.ts';
 import { Monitors } from './monitors.ts';
 import { resolveName } from './names.ts';
+import { NicPorts } from './nic-ports.ts';
 import { NullPorts } from './null-ports.ts';
 import { Parameters } from './parameters.ts';
 import { type Parent, Pipes } from './pipes.ts';
 import { type PortSizes, pipeSizes } from './plan.ts';
+import { isHost, type Ring } from './rings.ts';
 import { Stock, type Undo } from './stock.ts';
 import { Switch } from './switch.ts';
 import { splitAttachName, ValePorts } from './vale-ports.ts';
@@ -35,11 +38,12 @@ export class Ports {
   readonly monitors: Monitors;
   readonly nulls: NullPorts;
   readonly lookups: LookupPorts;
+  readonly nics: NicPorts;
 
   readonly parameters = new Parameters();
   readonly #stock: Stock;
 
-  constructor(memory: Memory) {
+  constructor(memory: Memory, dataPlane: DataPlane) {
     const stock = new Stock(memory, this.parameters);
     this.#stock = stock;
     this.vale = new ValePorts(stock, this.adapters);
@@ -47,6 +51,7 @@ export class Ports {
     this.monitors = new Monitors(stock);
     this.nulls = new NullPorts(stock);
     this.lookups = new LookupPorts(stock, this.vale);
+    this.nics = new NicPorts(stock, this.parameters, dataPlane);
     this.parameters.watch('bridge_batch', (slots) => {
       this.vale.batch = slots;
     });
@@ -73,7 +78,7 @@ export class Ports {
         return pipe.ends[resolved.master ? 0 : 1];
       }
       case 'interface':
-        throw noInterface(resolved.name);
+        return this.nics.open(resolved.name, request.memId);
     }
   }
 
@@ -95,7 +100,13 @@ export class Ports {
 
   /** Everything with rings. */
   get everything(): Adapter[] {
-    return [...this.adapters.values(), ...this.monitors.all, ...this.nulls.all, ...this.lookups.all];
+    return [
+      ...this.adapters.values(),
+      ...this.monitors.all,
+      ...this.nulls.all,
+      ...this.lookups.all,
+      ...this.nics.all.values(),
+    ];
   }
 
   /** The adapter of that name, if it exists: an attached port answers to both of its names. */
@@ -117,6 +128,7 @@ export class Ports {
       this.pipes.destroy(pipe);
       for (const end of pipe.ends) this.adapters.delete(end.name);
     }
+    for (const port of [...this.nics.all.values()]) if (!isOpen(port)) this.nics.destroy(port);
     for (const port of [...this.lookups.all]) if (!isOpen(port)) this.lookups.destroy(port);
     const inUse = this.pipes.parentsInUse();
     for (const adapter of [...this.adapters.values()]) {
@@ -354,23 +366,11 @@ export class Ports {
 
 export function sizesOf(adapter: Adapter): PortSizes {
   if (adapter.kind === 'null') return adapter.sizes;
+  const ofNic = (rings: readonly Ring[]) => rings.filter((ring) => !isHost(ring)).length;
   return {
-    txRings: adapter.tx.length,
-    rxRings: adapter.rx.length,
+    txRings: ofNic(adapter.tx),
+    rxRings: ofNic(adapter.rx),
     txSlots: adapter.tx[0]?.slots ?? 0,
     rxSlots: adapter.rx[0]?.slots ?? 0,
   };
-}
-
-function noInterface(name: string): NetmapError {
-  if (os.hasInterface(name)) {
-    return new NetmapError(
-      'EOPNOTSUPP',
-      `Cannot open network interface "${name}": this version has VALE ports (vale0:a) and pipes (${name}{1), no NIC access yet`,
-    );
-  }
-  return new NetmapError(
-    'ENXIO',
-    `Cannot open "${name}": no network interface of that name; a VALE port is written vale0:a, a pipe ${name}{1`,
-  );
 }

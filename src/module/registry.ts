@@ -40,7 +40,7 @@ export class Registry {
   /** @param system  where system memory is mapped */
   constructor(memory: Memory, system: number, dataPlane: DataPlane, ringBells: () => void) {
     this.memory = memory;
-    this.ports = new Ports(memory);
+    this.ports = new Ports(memory, dataPlane);
     this.#system = system;
     this.#dataPlane = dataPlane;
     this.#ringBells = ringBells;
@@ -88,7 +88,12 @@ export class Registry {
         ifOfs,
       };
       this.registrations.set(registration.id, registration);
-      this.showOpen(adapter);
+      try {
+        this.showOpen(adapter);
+      } catch (error) {
+        this.#end(registration);
+        throw error;
+      }
       return this.#reply(registration, extraBufs);
     } catch (error) {
       this.#collect();
@@ -172,8 +177,9 @@ export class Registry {
     }));
   }
 
-  /** Tells senders which rx rings of a VALE port are bound. */
+  /** Tells senders which rx rings of a VALE port are bound; takes from a NIC and its host what is asked for. */
   showOpen(adapter: Adapter): void {
+    if (adapter.kind === 'nic') this.ports.nics.apply(adapter);
     if (adapter.kind !== 'vale') return;
     let open = 0;
     for (const ring of adapter.rx) if (ring.users > 0) open |= 1 << ring.index;
@@ -238,6 +244,7 @@ export class Registry {
       state: { slot: state.slot, ref: state.object },
       tx: tx.map(shown),
       rx: rx.map(shown),
+      ...(adapter.kind === 'nic' ? this.ports.nics.shown(adapter, tx, rx) : { queues: [], held: [] }),
     };
   }
 

@@ -26,7 +26,14 @@ const TRANSMITTING: ReadonlySet<number> = new Set([
   st.KIND_PIPE_TX,
   st.KIND_MONITOR_TX,
   st.KIND_NULL_TX,
+  st.KIND_NIC_TX,
+  st.KIND_HOST_TX,
 ]);
+
+/** A ring of the host stack's side of an interface. */
+export function isHost(ring: Ring): boolean {
+  return ring.kind === st.KIND_HOST_TX || ring.kind === st.KIND_HOST_RX;
+}
 
 export function transmits(ring: Ring): boolean {
   return TRANSMITTING.has(ring.kind);
@@ -90,6 +97,17 @@ function takeBuffers(region: Region, count: number): number[] {
     taken.push(index);
   }
   return taken;
+}
+
+/** Has a ring look fresh again, with the buffers that it has now. */
+export function resetRing(memory: Memory, region: Region, state: State, ring: Ring, port: number): void {
+  memory.withRegion(region, (base) => {
+    const { view } = memory.arena;
+    const at = base + ring.ringOfs;
+    for (const ofs of [abi.RING_HEAD, abi.RING_CUR]) view.setUint32(at + ofs, 0, true);
+    view.setUint32(at + abi.RING_TAIL, transmits(ring) ? ring.slots - 1 : 0, true);
+  });
+  writeKring(memory.arena.view, state.mapping.address + ring.kringOfs, ring, region, port);
 }
 
 /** Gives a ring's object back, and those of its buffers that are (still) taken. */
@@ -188,7 +206,9 @@ export interface RegistrationMemory {
 /** Takes a netmap_if and up to the extra buffers asked for (spec api §1.6). @throws NetmapError ENOMEM. */
 export function createIf(memory: Memory, region: Region, plan: IfPlan): RegistrationMemory {
   const { ifs, bufs } = region.geometry;
-  const needed = ifSize(plan.txRings.length, plan.rxRings.length);
+  const [tx, hostTx] = partByHost(plan.txRings);
+  const [rx, hostRx] = partByHost(plan.rxRings);
+  const needed = ifSize(tx.length, rx.length);
   if (needed > ifs.size)
     throw noRoom(region, `a netmap_if of ${needed} bytes (there, they have ${ifs.size})`);
   const object = region.ifs.allocate();
@@ -207,11 +227,12 @@ export function createIf(memory: Memory, region: Region, plan: IfPlan): Registra
     const name = new TextEncoder().encode(plan.name).subarray(0, abi.IF_NAME_SIZE - 1);
     new Uint8Array(view.buffer, at + abi.IF_NAME, name.length).set(name);
     view.setUint32(at + abi.IF_FLAGS, abi.NI_PRIV_MEM, true);
-    view.setUint32(at + abi.IF_TX_RINGS, plan.txRings.length, true);
-    view.setUint32(at + abi.IF_RX_RINGS, plan.rxRings.length, true);
+    view.setUint32(at + abi.IF_TX_RINGS, tx.length, true);
+    view.setUint32(at + abi.IF_RX_RINGS, rx.length, true);
     view.setUint32(at + abi.IF_HOST_TX_RINGS, 1, true);
     view.setUint32(at + abi.IF_HOST_RX_RINGS, 1, true);
-    const rings = [...plan.txRings, undefined, ...plan.rxRings, undefined];
+    // One host ring each way is always described, those of a port that has none as not bound.
+    const rings = [...tx, hostTx[0], ...rx, hostRx[0]];
     rings.forEach((ring, i) => {
       const ofs = ring && plan.isBound(ring) ? ring.ringOfs - ifOfs : 0;
       view.setBigInt64(at + abi.IF_RING_OFS + 8 * i, BigInt(ofs), true);
@@ -224,6 +245,10 @@ export function createIf(memory: Memory, region: Region, plan: IfPlan): Registra
     view.setUint32(at + abi.IF_BUFS_HEAD, next, true);
   });
   return { ifOfs, extraBufs: extra.length };
+}
+
+function partByHost(rings: readonly Ring[]): [Ring[], Ring[]] {
+  return [rings.filter((ring) => !isHost(ring)), rings.filter(isHost)];
 }
 
 /** Gives a netmap_if back, with the extra buffers that the application has left in its list. */

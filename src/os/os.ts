@@ -30,6 +30,10 @@ export interface Os {
   /** A file name by which other programs can open an object, as long as this process holds it. */
   objectPath(fd: number): string;
   closeFd(fd: number): void;
+  /** Puts what a device's descriptor has at an offset over [address, address + size). @throws NetmapError. */
+  mapDevice(fd: number, address: number, size: number, offset: number): void;
+  /** Has a NIC's queue send what is in its TX ring: 0, or the errno. */
+  kick(fd: number): number;
   /** Bytes that new shared memory can still take before the machine is out of it. */
   availableMemory(): number;
 

@@ -84,6 +84,14 @@ const objectRef = v.object({ pid, fd: u32, ino: u32, size: id });
 const pool = v.object({ ofs: u32, count: u32, size: u32 });
 const ring = v.object({ index: u16, kringOfs: u32, ringOfs: u32 });
 
+const queue = v.object({
+  index: u32,
+  slot: u32,
+  fd: u32,
+  size: u32,
+  parts: v.array(v.object({ at: u32, size: u32, pageOffset: id })),
+});
+
 const hello = v.object({ token: u32, pid, version: text, system: objectRef });
 export type HelloReply = v.InferOutput<typeof hello>;
 
@@ -101,7 +109,7 @@ const registered = v.object({
   registration: id,
   /** What the module knows the port by. */
   adapter: v.string(),
-  kind: v.picklist(['vale', 'pipe', 'monitor', 'null', 'lookup']),
+  kind: v.picklist(['vale', 'pipe', 'monitor', 'null', 'lookup', 'nic']),
   ...portInfo.entries,
   extraBufs: u32,
   /** nr_offset: this registration's netmap_if, from the start of the region. */
@@ -111,6 +119,10 @@ const registered = v.object({
   /** The rings bound by this registration. */
   tx: v.array(ring),
   rx: v.array(ring),
+  /** Of a NIC: the queues behind its rings, by the rings' index; descriptors are the module's. */
+  queues: v.array(queue),
+  /** Further descriptors of the module's, copies of which keep the NIC as it is should the module die. */
+  held: v.array(u32),
 });
 export type RegisterReply = v.InferOutput<typeof registered>;
 

@@ -1,8 +1,12 @@
+import fs from 'node:fs';
 import koffi from 'koffi';
 import { ERRNO, type ErrnoName, NetmapError } from '../../abi/errors.ts';
 
 // The C library through the FFI.  A call costs about 60 ns plus its system call: per batch or per sleep,
 // never per packet.
+
+const PROT_READ_WRITE = 3;
+const MAP_SHARED_FIXED_POPULATE = 0x8011;
 
 const lib = koffi.load('libc.so.6');
 
@@ -28,6 +32,22 @@ export const recvmsg = lib.func('int64_t recvmsg(int fd, void *message, int flag
 export const getsockopt = lib.func('int getsockopt(int fd, int level, int name, void *value, void *size)');
 /** For calls that the C library has no function for; three arguments each. */
 export const syscall = lib.func('int64_t syscall(int64_t number, int64_t a, int64_t b, int64_t c)');
+export const bpfCall = lib.func('syscall', 'int64_t', ['int64_t', 'int64_t', 'void *', 'int64_t']);
+export const socket = lib.func('int socket(int domain, int type, int protocol)');
+export const bindSocket = lib.func('int bind(int fd, const void *address, uint32_t length)');
+export const setsockopt = lib.func(
+  'int setsockopt(int fd, int level, int option, const void *value, uint32_t length)',
+);
+export const getsockopt = lib.func(
+  'int getsockopt(int fd, int level, int option, void *value, void *length)',
+);
+export const sendto = lib.func(
+  'int64_t sendto(int fd, const void *bytes, size_t count, int flags, const void *address, uint32_t length)',
+);
+export const recv = lib.func('int64_t recv(int fd, void *bytes, size_t count, int flags)');
+export const ioctl = lib.func('int ioctl(int fd, uint64_t request, void *argument)');
+export const unshare = lib.func('int unshare(int flags)');
+export const setns = lib.func('int setns(int fd, int type)');
 const strerror = lib.func('const char *strerror(int number)');
 
 const NAMES = new Map<number, ErrnoName>(
@@ -36,8 +56,22 @@ const NAMES = new Map<number, ErrnoName>(
 
 /** The error of the call that just failed, as ours: "Cannot <action>: <system's words>". */
 export function lastError(action: string): NetmapError {
-  const number = koffi.errno();
+  return errorOf(koffi.errno(), action);
+}
+
+/** The same for a number that came in another way, as in an answer of the kernel's. */
+export function errorOf(number: number, action: string): NetmapError {
   return new NetmapError(NAMES.get(number) ?? 'EIO', `Cannot ${action}: ${strerror(number)}`);
+}
+
+export function closeFd(fd: number): void {
+  fs.closeSync(fd);
+}
+
+/** Puts what a device's descriptor has to be mapped over [address, address + size). */
+export function mapDevice(fd: number, address: number, size: number, offset: number): void {
+  if (mmap(address, size, PROT_READ_WRITE, MAP_SHARED_FIXED_POPULATE, fd, offset) < 0)
+    throw lastError(`map ${size} bytes of a device`);
 }
 
 export function addressOf(bytes: Uint8Array): number {

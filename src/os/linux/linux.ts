@@ -3,6 +3,7 @@ import { ERRNO, NetmapError } from '../../abi/errors.ts';
 import type { BellPipe, MemoryObject, ObjectRef, Os } from '../os.ts';
 import { createLine, peerOf, receiveDescriptors, sendDescriptors } from './descriptors.ts';
 import * as libc from './libc.ts';
+import { kick } from './xdp-socket.ts';
 
 // Linux: memfds for memory, pipes for bells, /proc/<pid>/fd as the way to another process's descriptors.
 
@@ -209,7 +210,9 @@ export const linux: Os = {
     if (libc.madvise(address, size, MADV_POPULATE_WRITE) !== 0)
       throw libc.lastError(`commit ${size} bytes of memory`);
   },
-  closeFd: (fd) => fs.closeSync(fd),
+  closeFd: libc.closeFd,
+  mapDevice: libc.mapDevice,
+  kick,
   availableMemory,
   createBell,
   openBell,

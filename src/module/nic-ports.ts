@@ -1,0 +1,203 @@
+// Ports of network interfaces (spec ports §4.1): made with the first opening, gone with the last.  Which queues are
+// open, whether the host stack is cut off and where its frames go follows from the rings that are bound.
+
+import { NetmapError } from '../abi/errors.ts';
+import * as st from '../abi/state.ts';
+import type { DataPlane } from '../dataplane/dataplane.ts';
+import { type Egress, findInterface, type Interface, openDevice, type Queue } from '../nic/index.ts';
+import { os } from '../os/index.ts';
+import type { RegisterReply } from '../protocol/messages.ts';
+import type { NicPort, OpenQueue } from './adapter.ts';
+import type { Parameters } from './parameters.ts';
+import { PortTable } from './port-table.ts';
+import { isHost, type Ring, resetRing, transmits } from './rings.ts';
+import { range, type Stock, Undo } from './stock.ts';
+
+/** nr_mem_id of the region that NICs share. */
+const GLOBAL_REGION = 1;
+/** In the syncs that the module itself runs. */
+const MODULE_TOKEN = 0xffffffff;
+
+export class NicPorts {
+  /** By the interface's index: a port has the name that its interface had when it was made. */
+  readonly all = new Map<number, NicPort>();
+  readonly #stock: Stock;
+  readonly #parameters: Parameters;
+  readonly #dataPlane: DataPlane;
+
+  constructor(stock: Stock, parameters: Parameters, dataPlane: DataPlane) {
+    this.#stock = stock;
+    this.#parameters = parameters;
+    this.#dataPlane = dataPlane;
+  }
+
+  /** The port of that interface, made if nobody has it open. @throws NetmapError ENXIO, EINVAL, EPERM, ENOMEM. */
+  open(name: string, memId: number): NicPort {
+    const nic = findInterface(name);
+    if (!nic) throw noInterface(name);
+    const known = this.all.get(nic.index);
+    if (known) return known;
+    const made = Undo.around((undo) => this.#create(nic, memId || GLOBAL_REGION, undo));
+    this.all.set(nic.index, made);
+    return made;
+  }
+
+  destroy(port: NicPort): void {
+    this.all.delete(port.interface.index);
+    for (const index of [...port.queues.keys()]) this.#close(port, index);
+    port.device.close();
+    this.#stock.releaseRings(port.region, [...port.tx, ...port.rx]);
+    this.#stock.memory.releaseRegion(port.region);
+    this.#stock.memory.releaseState(port.state);
+  }
+
+  /** Brings the interface in line with the rings that are bound. @throws NetmapError EBUSY, EPERM. */
+  apply(port: NicPort): void {
+    const { device } = port;
+    const used = (rings: readonly Ring[], index: number) => (rings[index]?.users ?? 0) > 0;
+    const queues = range(port.rx.length);
+    for (const index of queues) {
+      if (used(port.tx, index) || used(port.rx, index)) this.#open(port, index);
+    }
+    for (const index of queues) {
+      if (!isHost(port.rx[index]!)) device.setReceive(index, used(port.rx, index));
+    }
+    device.setEgress(egressOf(port));
+    for (const index of queues) {
+      if (!used(port.tx, index) && !used(port.rx, index)) this.#close(port, index);
+    }
+  }
+
+  /** What a client needs to use rings: descriptors, and how their memory is mapped. */
+  shown(port: NicPort, tx: readonly Ring[], rx: readonly Ring[]): Pick<RegisterReply, 'queues' | 'held'> {
+    const wanted = new Set([...tx, ...rx].map(({ index }) => index));
+    const queues = [...port.queues]
+      .filter(([index]) => wanted.has(index))
+      .map(([index, { queue, slot }]) => ({
+        index,
+        slot,
+        fd: queue.fd,
+        size: queue.size,
+        parts: [...queue.parts],
+      }));
+    return { queues, held: [...port.device.descriptors] };
+  }
+
+  #create(nic: Interface, memId: number, undo: Undo): NicPort {
+    const { memory } = this.#stock;
+    const region = this.#stock.byId(memId);
+    this.#stock.share(region, undo);
+    const slots = this.#parameters.get('generic_ringsize');
+    const buffers = {
+      size: region.geometry.size,
+      bufSize: region.geometry.bufs.size,
+      mapped: <T>(work: (address: number) => T) =>
+        memory.withRegion(region, (base) => {
+          memory.arena.populate(base, region.geometry.size);
+          return work(memory.arena.systemAddress(base));
+        }),
+    };
+    const device = openDevice(nic, buffers, slots, this.#parameters.get('admode'));
+    undo.push(() => device.close());
+    const count = Math.min(nic.txQueues, nic.rxQueues);
+    const plan = { name: nic.name, txRings: count + 1, rxRings: count + 1, rxSlots: slots, txSlots: slots };
+    const rings = 2 * (count + 1);
+    const bytes = Math.ceil((st.SW_HEAP + rings * (st.KR_SIZE + slots * 12)) / 65536 + 1) * 65536;
+    const table = new PortTable(memory, 'nic', bytes);
+    undo.push(() => memory.releaseState(table.state));
+    const place = table.reserve({ ...plan, hidden: true });
+    table.show(place, plan, region);
+    const ring = (transmit: boolean, index: number) => {
+      const [wire, host] = transmit ? [st.KIND_NIC_TX, st.KIND_HOST_TX] : [st.KIND_NIC_RX, st.KIND_HOST_RX];
+      const kind = index === count ? host : wire;
+      const kringOfs = place.krings.ofs + (transmit ? index : count + 1 + index) * st.KR_SIZE;
+      return this.#stock.ring(region, table.state, { kind, index, slots, kringOfs, port: place.index }, undo);
+    };
+    const rx = range(count + 1).map((index) => ring(false, index));
+    const tx = range(count + 1).map((index) => ring(true, index));
+    return {
+      kind: 'nic',
+      name: nic.name,
+      region,
+      state: table.state,
+      tx,
+      rx,
+      port: place,
+      table,
+      interface: nic,
+      device,
+      queues: new Map(),
+    };
+  }
+
+  #open(port: NicPort, index: number): void {
+    if (port.queues.has(index)) return;
+    const rings = [port.tx[index]!, port.rx[index]!];
+    const queue = isHost(rings[0]!) ? port.device.openHost() : port.device.openQueue(index);
+    const open: OpenQueue = { queue, slot: this.#stock.memory.takeDeviceSlot() };
+    port.queues.set(index, open);
+    for (const ring of rings) {
+      resetRing(this.#stock.memory, port.region, port.state, ring, port.port.index);
+      this.#show(port, ring, open);
+    }
+    this.#post(port, rings[1]!, open);
+  }
+
+  #close(port: NicPort, index: number): void {
+    const open = port.queues.get(index);
+    if (!open) return;
+    port.queues.delete(index);
+    this.#stock.memory.releaseDeviceSlot(open.slot);
+    if (isHost(port.rx[index]!)) port.device.closeHost();
+    else port.device.closeQueue(index);
+  }
+
+  /** Tells a kring where its queue's rings are. */
+  #show(port: NicPort, ring: Ring, { queue, slot }: OpenQueue): void {
+    const { view } = this.#stock.memory.arena;
+    const kring = port.state.mapping.address + ring.kringOfs;
+    view.setUint32(kring + st.KR_QUEUE_SLOT, slot, true);
+    const [frames, back] = transmits(ring) ? [queue.tx, queue.completion] : [queue.rx, queue.fill];
+    for (const [at, layout] of [
+      [st.KR_FRAMES, frames],
+      [st.KR_BACK, back],
+    ] as const) {
+      view.setUint32(kring + at + st.RL_PRODUCER, layout.producer, true);
+      view.setUint32(kring + at + st.RL_CONSUMER, layout.consumer, true);
+      view.setUint32(kring + at + st.RL_DESC, layout.desc, true);
+      view.setUint32(kring + at + st.RL_MASK, layout.entries - 1, true);
+    }
+  }
+
+  /** Gives the kernel its first buffers, so that frames find some before the application's first sync. */
+  #post(port: NicPort, ring: Ring, { queue, slot }: OpenQueue): void {
+    const { memory } = this.#stock;
+    const { arena } = memory;
+    const mapping = arena.mapDevice(slot, queue.size, (address) => mapQueue(queue, address));
+    try {
+      const state = port.state.mapping.address;
+      memory.withRegion(port.region, () =>
+        this.#dataPlane.nicRxSync(state, state + ring.kringOfs, MODULE_TOKEN),
+      );
+    } finally {
+      arena.unmapDevice(mapping);
+    }
+  }
+}
+
+function mapQueue({ fd, parts }: Queue, address: number): void {
+  for (const { at, size, pageOffset } of parts) os.mapDevice(fd, address + at, size, pageOffset);
+}
+
+/** The host is cut off once all of the NIC's TX rings are bound; its frames go to the host ring, if that is bound. */
+function egressOf({ tx, rx }: NicPort): Egress {
+  if (!tx.every((ring) => isHost(ring) || ring.users > 0)) return 'wire';
+  return rx.some((ring) => isHost(ring) && ring.users > 0) ? 'ring' : 'nowhere';
+}
+
+function noInterface(name: string): NetmapError {
+  return new NetmapError(
+    'ENXIO',
+    `Cannot open "${name}": there is no network interface of that name; "nm-loader interfaces" lists all`,
+  );
+}

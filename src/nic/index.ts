@@ -1,0 +1,36 @@
+// Network interfaces of the system that we run on.
+
+import { NetmapError } from '../abi/errors.ts';
+import { driverOf, listInterfaces } from '../os/linux/interfaces.ts';
+import { AfXdp, type BufferMemory } from './linux/af-xdp.ts';
+import type { Device, Interface } from './nic.ts';
+
+export type { Device, Egress, Interface, Queue } from './nic.ts';
+export { driverOf, listInterfaces };
+
+/** The interface of that name, or, where there is none, `ethN` by its index, as on Windows. */
+export function findInterface(name: string): Interface | undefined {
+  const all = listInterfaces();
+  const byIndex = /^eth(\d+)$/.exec(name)?.[1];
+  return (
+    all.find((nic) => nic.name === name) ??
+    (byIndex === undefined ? undefined : all.find(({ index }) => index === Number(byIndex)))
+  );
+}
+
+/**
+ * Makes ready to take an interface's frames; nothing changes before a queue is opened.
+ * @param admode  0: as near to the driver as can be; 1: by the driver itself only; 2: by the stack on its behalf
+ * @throws NetmapError EINVAL: a loopback interface, or one with frames longer than a buffer; EPERM.
+ */
+export function openDevice(nic: Interface, memory: BufferMemory, slots: number, admode: number): Device {
+  const refuse = (why: string) => new NetmapError('EINVAL', `Cannot open "${nic.name}": ${why}`);
+  if (nic.loopback) throw refuse('a loopback interface has no frames on a wire');
+  const longest = nic.mtu + 18;
+  if (longest > memory.bufSize)
+    throw refuse(
+      `its MTU of ${nic.mtu} makes frames of ${longest} bytes, a buffer has ${memory.bufSize}; lower the MTU, or set buf_size before anybody uses memory region 1 ("nm-ctl buf_size=4096")`,
+    );
+  const entries = 2 ** Math.ceil(Math.log2(slots));
+  return new AfXdp(nic, memory, entries, admode === 1 ? 'native' : admode === 2 ? 'generic' : undefined);
+}

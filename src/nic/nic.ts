@@ -1,0 +1,46 @@
+// What the module needs of a network interface's driver; nic/linux implements it.
+
+import type { Interface } from '../os/linux/interfaces.ts';
+
+export type { Interface };
+
+/** One of the kernel's rings in a queue's memory: offsets of producer, consumer and entries, and how many of those. */
+export interface RingLayout {
+  readonly producer: number;
+  readonly consumer: number;
+  readonly desc: number;
+  readonly entries: number;
+}
+
+/** A queue of an interface, each way: a descriptor, and four rings in the memory that it maps. */
+export interface Queue {
+  readonly fd: number;
+  readonly size: number;
+  readonly parts: readonly { at: number; size: number; pageOffset: number }[];
+  readonly rx: RingLayout;
+  readonly tx: RingLayout;
+  readonly fill: RingLayout;
+  readonly completion: RingLayout;
+}
+
+/** What becomes of the host stack's own frames: out on the wire, nowhere, or into the host ring. */
+export type Egress = 'wire' | 'nowhere' | 'ring';
+
+export interface Device {
+  /** How frames are taken: by the driver itself, or by the stack on its behalf; why not better. */
+  readonly mode: 'native' | 'generic';
+  readonly why: string;
+  /** @throws NetmapError EBUSY: somebody else has the queue. */
+  openQueue(index: number): Queue;
+  closeQueue(index: number): void;
+  /** Whether a queue's frames come to its socket, rather than to the host. @throws NetmapError EBUSY. */
+  setReceive(index: number, on: boolean): void;
+  /** The host stack's side. */
+  openHost(): Queue;
+  closeHost(): void;
+  setEgress(egress: Egress): void;
+  /** Descriptors that keep all of this alive: whoever uses a ring holds copies. */
+  readonly descriptors: readonly number[];
+  /** Gives everything back to the host at once. */
+  close(): void;
+}
