@@ -6,10 +6,7 @@ import { openInternal } from '../client/open.ts';
 import type { LinkTask } from '../module/links.ts';
 
 const { directory, pass, ports, stopFd } = workerData as LinkTask;
-const [a, b] = [
-  await openInternal({ name: ports[0] }, directory, pass),
-  await openInternal({ name: ports[1] }, directory, pass),
-];
+const [a, b] = [await openInternal(ports[0], directory, pass), await openInternal(ports[1], directory, pass)];
 const bridge = new Bridge(a, b);
 parentPort!.postMessage('linked');
 const stop = { fd: stopFd, events: 'in' as const, revents: 0 };

@@ -25,8 +25,15 @@ export interface ValePort extends Common {
   headerLength: number;
   /** The port made by VALE_NEWIF that this is the attached or open form of. */
   readonly persistent: PersistentPort | undefined;
+  /** The interface whose frames come and go here: those of its NIC rings, or of its host rings. */
+  readonly nic: AttachedNic | undefined;
   /** The persistent port, attached to another switch, whose frames come and go here. */
   readonly link: PersistentPort | undefined;
+}
+
+export interface AttachedNic {
+  readonly name: string;
+  readonly host: boolean;
 }
 
 /** A port made by VALE_NEWIF: memory and a name of its own; rings only while it is attached or open. */

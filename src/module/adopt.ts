@@ -61,7 +61,8 @@ export function restore(registry: Registry, record: RegistryRecord, holders: rea
     const persistent = named(entry.persistent);
     const link = named(entry.link);
     const { port, headerLength } = entry;
-    const adapter: ValePort = { kind: 'vale', ...shared, sw, port, headerLength, persistent, link };
+    const nic = entry.nic ?? undefined;
+    const adapter: ValePort = { kind: 'vale', ...shared, sw, port, headerLength, persistent, link, nic };
     if (link) link.link = adapter;
     if (persistent) persistent.placed = adapter;
     shared.region.users++;
@@ -151,6 +152,15 @@ function rebuildPersistent({ ports }: Registry, record: RegistryRecord): void {
       port.headerLength = headerLength;
     }
     if (attached !== null && !port.placed) vale.attach(port, attached, `${attached}:${name}`);
+  }
+  for (const { name, sw, nic } of record.valePorts) {
+    if (!nic || ports.adapters.has(name)) continue;
+    try {
+      const { sizes, region } = ports.nics.describe(nic.name, 0);
+      vale.createForNic(nic, sizes, region, sw, name);
+    } catch (error) {
+      console.error(`Cannot attach "${name}" again: ${(error as Error).message}`);
+    }
   }
   for (const { name, sw, link } of record.valePorts) {
     const port = link === null ? undefined : vale.persistent.get(link);

@@ -53,6 +53,7 @@ const recordSchema = v.object({
       headerLength: n,
       persistent: v.nullable(v.string()),
       link: v.nullable(v.string()),
+      nic: v.nullable(v.object({ name: v.string(), host: v.boolean() })),
     }),
   ),
   pipes: v.array(v.object({ parent: v.string(), id: v.string(), ends: v.array(v.object(adapter)) })),

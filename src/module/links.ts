@@ -12,10 +12,16 @@ export interface LinkTask {
   directory: string;
   /** Shows the module that it is its own. */
   pass: string;
-  /** Names of the two ports. */
-  ports: readonly [string, string];
+  /** The two ports. */
+  ports: readonly [InternalPort, InternalPort];
   /** Becomes readable when the worker is to end. */
   stopFd: number;
+}
+
+/** A port by the name that the module knows it by, and which of its rings. */
+export interface InternalPort {
+  name: string;
+  mode?: number;
 }
 
 interface Link {
@@ -34,7 +40,7 @@ export class Links {
   }
 
   /** Starts moving frames; resolves once it does. `name` is what stop() ends it by. @throws NetmapError EIO. */
-  start(name: string, ports: readonly [string, string]): Promise<void> {
+  start(name: string, ports: LinkTask['ports']): Promise<void> {
     const bell = os.createBell();
     const task: LinkTask = { directory: this.#directory, pass: this.#pass, ports, stopFd: bell.fd };
     const worker = new Worker(WORKER, { workerData: task });
@@ -58,7 +64,7 @@ export class Links {
     return new Promise((resolve, reject) => {
       worker.once('message', () => resolve());
       worker.once('exit', () =>
-        reject(new NetmapError('EIO', `Cannot link ${ports.join(' and ')}: ${failure}`)),
+        reject(new NetmapError('EIO', `Cannot link ${ports[0].name} and ${ports[1].name}: ${failure}`)),
       );
     });
   }

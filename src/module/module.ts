@@ -3,6 +3,7 @@
 
 import { randomUUID } from 'node:crypto';
 import { NetmapError } from '../abi/errors.ts';
+import { NR_REG_ALL_NIC, NR_REG_SW } from '../abi/netmap.ts';
 import * as st from '../abi/state.ts';
 import { Bells } from '../dataplane/bells.ts';
 import { instantiate } from '../dataplane/dataplane.ts';
@@ -76,7 +77,9 @@ export class Module {
 
   /** What keeps a module that was started on demand: clients, and ports that stay without any. */
   get users(): number {
-    return this.clients.size + this.persistentPorts.length;
+    const { adapters, vale } = this.registry.ports;
+    const attached = [...adapters.values()].filter((adapter) => adapter.kind === 'vale' && adapter.nic);
+    return this.clients.size + vale.persistent.size + attached.length;
   }
 
   get persistentPorts(): string[] {
@@ -120,21 +123,20 @@ export class Module {
   }
 
   /** VALE_ATTACH. @returns the port's index. */
-  async attach(name: string): Promise<number> {
-    const port = this.change(({ ports }, isOpen) => ports.attach(name, isOpen));
-    if (port.link) {
-      try {
-        await this.#startLink(port);
-      } catch (error) {
-        this.change(({ ports }, isOpen) => ports.detach(name, isOpen));
-        throw error;
-      }
+  async attach(name: string, host: boolean, memId: number): Promise<number> {
+    const made = this.change(({ ports }, isOpen) => ports.attach(name, host, memId, isOpen));
+    try {
+      for (const port of made) await this.#startLink(port);
+    } catch (error) {
+      await this.detach(made[0]!.name);
+      throw error;
     }
-    return port.port.index;
+    return made[0]!.port.index;
   }
 
   /** VALE_DETACH. @returns the index that the port had. */
   async detach(name: string): Promise<number> {
+    await this.#links.stop(`${name}^`);
     await this.#links.stop(name);
     return this.change(({ ports }, isOpen) => ports.detach(name, isOpen));
   }
@@ -144,8 +146,11 @@ export class Module {
     await this.#links.stopAll();
   }
 
-  #startLink(port: ValePort): Promise<void> {
-    return this.#links.start(port.name, [port.link!.placed!.name, port.name]);
+  /** Has the frames of what a port stands for come and go, if it stands for anything. */
+  async #startLink({ name, link, nic }: ValePort): Promise<void> {
+    const mode = nic?.host ? NR_REG_SW : NR_REG_ALL_NIC;
+    const other = nic?.name ?? link?.placed?.name;
+    if (other !== undefined) await this.#links.start(name, [{ name: other, mode }, { name }]);
   }
 
   /** A request that changes which ports there are. */
@@ -187,7 +192,8 @@ export class Module {
   /** Starts again, once the socket listens, the links that the module before had. */
   async relink(): Promise<void> {
     const links = [...this.registry.ports.adapters.values()].filter(
-      (adapter): adapter is ValePort => adapter.kind === 'vale' && adapter.link !== undefined,
+      (adapter): adapter is ValePort =>
+        adapter.kind === 'vale' && (adapter.link !== undefined || adapter.nic !== undefined),
     );
     await Promise.all(links.map((port) => this.#startLink(port)));
   }

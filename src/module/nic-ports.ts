@@ -2,6 +2,7 @@
 // open, whether the host stack is cut off and where its frames go follows from the rings that are bound.
 
 import { NetmapError } from '../abi/errors.ts';
+import { NM_BDG_MAXRINGS } from '../abi/netmap.ts';
 import * as st from '../abi/state.ts';
 import type { DataPlane } from '../dataplane/dataplane.ts';
 import { type Egress, findInterface, type Interface, openDevice, type Queue } from '../nic/index.ts';
@@ -9,6 +10,7 @@ import { os } from '../os/index.ts';
 import type { RegisterReply } from '../protocol/messages.ts';
 import type { NicPort, OpenQueue } from './adapter.ts';
 import type { Parameters } from './parameters.ts';
+import type { PortSizes } from './plan.ts';
 import { PortTable } from './port-table.ts';
 import { isHost, type Ring, resetRing, transmits } from './rings.ts';
 import { range, type Stock, Undo } from './stock.ts';
@@ -40,6 +42,21 @@ export class NicPorts {
     const made = Undo.around((undo) => this.#create(nic, memId || GLOBAL_REGION, undo));
     this.all.set(nic.index, made);
     return made;
+  }
+
+  /** The port of an interface that somebody has open. */
+  named(name: string): NicPort | undefined {
+    return [...this.all.values()].find((port) => port.name === name);
+  }
+
+  /** Sizes of an interface's rings, and the region that they lie in. @throws NetmapError as open(). */
+  describe(name: string, memId: number): { sizes: PortSizes; region: number } {
+    const nic = findInterface(name);
+    if (!nic) throw noInterface(name);
+    const count = queuesOf(nic);
+    const slots = this.#parameters.get('generic_ringsize');
+    const sizes = { txRings: count, rxRings: count, txSlots: slots, rxSlots: slots };
+    return { sizes, region: memId || GLOBAL_REGION };
   }
 
   destroy(port: NicPort): void {
@@ -99,7 +116,7 @@ export class NicPorts {
     };
     const device = openDevice(nic, buffers, slots, this.#parameters.get('admode'));
     undo.push(() => device.close());
-    const count = Math.min(nic.txQueues, nic.rxQueues);
+    const count = queuesOf(nic);
     const plan = { name: nic.name, txRings: count + 1, rxRings: count + 1, rxSlots: slots, txSlots: slots };
     const rings = 2 * (count + 1);
     const bytes = Math.ceil((st.SW_HEAP + rings * (st.KR_SIZE + slots * 12)) / 65536 + 1) * 65536;
@@ -183,6 +200,11 @@ export class NicPorts {
       arena.unmapDevice(mapping);
     }
   }
+}
+
+/** A queue has both directions. */
+function queuesOf({ txQueues, rxQueues }: Interface): number {
+  return Math.min(txQueues, rxQueues, NM_BDG_MAXRINGS);
 }
 
 function mapQueue({ fd, parts }: Queue, address: number): void {

@@ -13,6 +13,7 @@ import { LookupPorts } from './lookup/ports.ts';
 import type { Memory } from './memory.ts';
 import { Monitors } from './monitors.ts';
 import { resolveName } from './names.ts';
+import { findInterface } from '../nic/index.ts';
 import { NicPorts } from './nic-ports.ts';
 import { NullPorts } from './null-ports.ts';
 import { Parameters } from './parameters.ts';
@@ -133,7 +134,8 @@ export class Ports {
     const inUse = this.pipes.parentsInUse();
     for (const adapter of [...this.adapters.values()]) {
       if (adapter.kind !== 'vale' || isOpen(adapter) || inUse.has(adapter.name)) continue;
-      if (adapter.persistent?.attached === undefined && !adapter.link) this.vale.destroy(adapter);
+      if (adapter.persistent?.attached === undefined && !adapter.link && !adapter.nic)
+        this.vale.destroy(adapter);
     }
     this.pipes.collect();
   }
@@ -162,19 +164,20 @@ export class Ports {
   }
 
   /**
-   * VALE_ATTACH.  A persistent port that is on a switch already gets a port on the second one, for a link
+   * VALE_ATTACH.  An interface gets a port, and with `host` one for its host stack, too.  A persistent port that is on a switch already gets a port on the second one, for a link
    * between the two.
+   * @returns the ports, that of the name first
    * @throws NetmapError EINVAL, EBUSY, ENOMEM, EOPNOTSUPP.
    */
-  attach(name: string, isOpen: (adapter: Adapter) => boolean): ValePort {
+  attach(name: string, host: boolean, memId: number, isOpen: (adapter: Adapter) => boolean): ValePort[] {
     const { switchName, port: portName } = splitAttachName(name);
     const refuse = (code: 'EBUSY' | 'EINVAL' | 'EOPNOTSUPP', why: string) =>
       new NetmapError(code, `Cannot attach "${name}": ${why}`);
+    const nic = this.vale.persistent.has(portName) ? undefined : findInterface(portName);
     if (this.adapters.has(name)) throw refuse('EBUSY', `${switchName} has a port of that name already`);
     const port = this.vale.persistent.get(portName);
     if (!port) {
-      if (os.hasInterface(portName))
-        throw refuse('EOPNOTSUPP', `"${portName}" is a network interface, to which there is no access yet`);
+      if (nic) return this.#attachNic(nic.name, switchName, host, memId, refuse, isOpen);
       throw refuse(
         'EINVAL',
         `there is no interface or persistent port "${portName}"; make one with "vale-ctl -n ${portName}"`,
@@ -183,9 +186,36 @@ export class Ports {
     if (port.placed && isOpen(port.placed)) throw refuse('EBUSY', `"${portName}" is open; close it first`);
     if (port.link)
       throw refuse('EBUSY', `"${portName}" links ${port.attached} and ${port.link.sw.name} already`);
-    if (port.attached !== undefined) return this.vale.createLink(port, switchName, name);
+    if (port.attached !== undefined) return [this.vale.createLink(port, switchName, name)];
     if (port.placed) this.vale.destroy(port.placed);
-    return this.vale.attach(port, switchName, name);
+    return [this.vale.attach(port, switchName, name)];
+  }
+
+  #attachNic(
+    nic: string,
+    switchName: string,
+    host: boolean,
+    memId: number,
+    refuse: (code: 'EBUSY', why: string) => NetmapError,
+    isOpen: (adapter: Adapter) => boolean,
+  ): ValePort[] {
+    const known = this.nics.named(nic);
+    if (known && isOpen(known)) throw refuse('EBUSY', `"${nic}" is open; close it first`);
+    if (this.nicPorts(nic).length > 0) throw refuse('EBUSY', `"${nic}" is attached already; detach it first`);
+    const { sizes, region } = this.nics.describe(nic, memId);
+    const one = { ...sizes, txRings: 1, rxRings: 1 };
+    const name = `${switchName}:${nic}`;
+    const ports = [this.vale.createForNic({ name: nic, host: false }, sizes, region, switchName, name)];
+    if (host)
+      ports.push(this.vale.createForNic({ name: nic, host: true }, one, region, switchName, `${name}^`));
+    return ports;
+  }
+
+  /** Switch ports that an interface is attached by. */
+  nicPorts(nic: string): ValePort[] {
+    return [...this.adapters.values()].filter(
+      (adapter): adapter is ValePort => adapter.kind === 'vale' && adapter.nic?.name === nic,
+    );
   }
 
   /** VALE_DETACH. @returns the index that the port had. @throws NetmapError EINVAL, ENXIO, EBUSY. */
@@ -194,6 +224,10 @@ export class Ports {
     const adapter = this.adapters.get(name);
     if (adapter?.kind !== 'vale') {
       throw new NetmapError('ENXIO', `Cannot detach "${name}": there is no such port; "vale-ctl" lists all`);
+    }
+    if (adapter.nic) {
+      for (const port of this.nicPorts(adapter.nic.name)) this.vale.destroy(port);
+      return adapter.port.index;
     }
     if (adapter.link) {
       this.vale.destroy(adapter);

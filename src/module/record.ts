@@ -44,6 +44,7 @@ export function recordOf(registry: Registry, clients: readonly Client[], nextTok
               headerLength: adapter.headerLength,
               persistent: adapter.persistent?.name ?? null,
               link: adapter.link?.name ?? null,
+              nic: adapter.nic ?? null,
             },
           ]
         : [],

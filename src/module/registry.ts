@@ -65,7 +65,7 @@ export class Registry {
     try {
       const adapter = find();
       checkHeader(adapter, request);
-      if (!requester.internal) checkLinked(adapter);
+      if (!requester.internal) this.#checkLinked(adapter);
       const { tx, rx } = requester.internal ? choose(adapter, request) : bind(adapter, request);
       const bound = new Set<Ring>([...tx, ...rx]);
       const { ifOfs, extraBufs } = createIf(this.memory, adapter.region, {
@@ -225,6 +225,20 @@ export class Registry {
     }
   }
 
+  /** @throws NetmapError EBUSY: the port's frames come from, or go to, another port. */
+  #checkLinked(adapter: Adapter): void {
+    if (adapter.kind === 'nic' && this.ports.nicPorts(adapter.name).length > 0) {
+      const [port] = this.ports.nicPorts(adapter.name);
+      throw new NetmapError(
+        'EBUSY',
+        `Cannot open "${adapter.name}": it is attached to a switch; detach it first ("vale-ctl -d ${port!.name}")`,
+      );
+    }
+    if (adapter.kind !== 'vale' || !(adapter.nic || adapter.link || adapter.persistent?.link)) return;
+    const what = adapter.nic ? `${adapter.nic.name} is attached by it` : 'it links two switches';
+    throw new NetmapError('EBUSY', `Cannot open "${adapter.name}": ${what}; detach it first`);
+  }
+
   #info(adapter: Adapter): PortInfo {
     return { memSize: adapter.region.geometry.size, memId: adapter.region.memId, ...sizesOf(adapter) };
   }
@@ -273,14 +287,5 @@ function checkHeader(adapter: Adapter, { name, flags }: RegisterRequest): void {
   throw new NetmapError(
     'EIO',
     `Cannot open "${name}": its frames carry a virtio-net header of ${adapter.headerLength} bytes; open it with NR_ACCEPT_VNET_HDR`,
-  );
-}
-
-/** @throws NetmapError EBUSY: the port's frames go to another switch. */
-function checkLinked(adapter: Adapter): void {
-  if (adapter.kind !== 'vale' || !(adapter.link || adapter.persistent?.link)) return;
-  throw new NetmapError(
-    'EBUSY',
-    `Cannot open "${adapter.name}": it links two switches; detach it from the second one first`,
   );
 }

@@ -5,6 +5,7 @@ import fs from 'node:fs';
 import net from 'node:net';
 import * as v from 'valibot';
 import { NetmapError } from '../abi/errors.ts';
+import { NR_REG_NIC_SW } from '../abi/netmap.ts';
 import { LOOKUP_AREA_SIZE } from '../abi/state.ts';
 import { os } from '../os/index.ts';
 import {
@@ -158,7 +159,9 @@ const handlers: { [O in Operation]: Handler<O> } = {
   portInfo: (request, { module }) => module.registry.portInfo(request),
   async valeAttach(request, { module }) {
     checkAttach(request);
-    return { port: await module.attach(request.name) };
+    return {
+      port: await module.attach(request.name, request.mode === NR_REG_NIC_SW, request.memId),
+    };
   },
   valeDetach: async ({ name }, { module }) => ({ port: await module.detach(name) }),
   valeList: ({ name, bridge, port }, { module: { registry } }) =>

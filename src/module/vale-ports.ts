@@ -5,7 +5,7 @@ import { NetmapError } from '../abi/errors.ts';
 import { NM_MAX_EXTRA_BUFS } from '../abi/netmap.ts';
 import * as st from '../abi/state.ts';
 import type { RegisterRequest } from '../protocol/messages.ts';
-import type { PersistentPort, ValePort } from './adapter.ts';
+import type { AttachedNic, PersistentPort, ValePort } from './adapter.ts';
 import type { Region } from './memory.ts';
 import { resolveValeName } from './names.ts';
 import { type PortSizes, parentGeometry, pipeSizes, portGeometry, valeSizes } from './plan.ts';
@@ -67,6 +67,22 @@ export class ValePorts {
       );
       port.link = this.#place(name, sw, region, port.sizes, undo, { link: port });
       return port.link;
+    });
+  }
+
+  /** A port for the frames of a network interface, in the interface's own memory: buffers change places. */
+  createForNic(
+    nic: AttachedNic,
+    sizes: PortSizes,
+    memId: number,
+    switchName: string,
+    name: string,
+  ): ValePort {
+    return Undo.around((undo) => {
+      const sw = this.switchFor(switchName, name, undo);
+      const region = this.#stock.byId(memId);
+      this.#stock.share(region, undo);
+      return this.#place(name, sw, region, sizes, undo, { nic });
     });
   }
 
@@ -179,7 +195,7 @@ export class ValePorts {
     region: Region,
     sizes: PortSizes,
     undo: Undo,
-    { persistent, link }: { persistent?: PersistentPort; link?: PersistentPort } = {},
+    { persistent, link, nic }: { persistent?: PersistentPort; link?: PersistentPort; nic?: AttachedNic } = {},
   ): ValePort {
     const plan = { name, txRings: sizes.txRings, rxRings: sizes.rxRings, rxSlots: sizes.rxSlots };
     const port = sw.reserve(plan);
@@ -199,6 +215,7 @@ export class ValePorts {
       headerLength: 0,
       persistent,
       link,
+      nic,
     };
     if (persistent) persistent.placed = adapter;
     this.setHeader(adapter, persistent?.headerLength ?? 0);

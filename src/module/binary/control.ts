@@ -98,9 +98,9 @@ const HANDLERS: Readonly<Record<number, Handler>> = {
   },
 
   async [rq.NETMAP_REQ_VALE_ATTACH]({ module }, { name, body }) {
-    const { mode, ringId } = readRegister(name, body);
+    const { mode, ringId, memId } = readRegister(name, body);
     checkAttach({ name, mode, ringId });
-    body.setUint32(rq.VA_PORT_INDEX, await module.attach(name), true);
+    body.setUint32(rq.VA_PORT_INDEX, await module.attach(name, mode === abi.NR_REG_NIC_SW, memId), true);
   },
 
   async [rq.NETMAP_REQ_VALE_DETACH]({ module }, { name, body }) {

@@ -10,6 +10,8 @@ const NETMAP_DO_RX_POLL = 0x8000;
 const NETMAP_HW_RING = 0x4000;
 const NETMAP_SW_RING = 0x2000;
 const NETMAP_NO_TX_POLL = 0x1000;
+/** arg1 of an attach: the host rings, too. */
+const BDG_HOST = 1;
 const RING_NUMBER = 0x0fff;
 const REG_MODE = 0x0f;
 const REG_PIPE_MASTER = 5;
@@ -19,9 +21,8 @@ type Command = (descriptor: Descriptor, nmr: DataView, name: string) => void | P
 
 const REGIF: Readonly<Record<number, Command>> = {
   0: register,
-  // The host rings that arg1 may ask for belong to NICs.
-  async 1({ module }, _nmr, name) {
-    await module.attach(name);
+  async 1({ module }, nmr, name) {
+    await module.attach(name, nmr.getUint16(rq.LG_ARG1, true) === BDG_HOST, 0);
   },
   async 2({ module }, _nmr, name) {
     await module.detach(name);

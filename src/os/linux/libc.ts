@@ -33,13 +33,9 @@ export const getsockopt = lib.func('int getsockopt(int fd, int level, int name, 
 /** For calls that the C library has no function for; three arguments each. */
 export const syscall = lib.func('int64_t syscall(int64_t number, int64_t a, int64_t b, int64_t c)');
 export const bpfCall = lib.func('syscall', 'int64_t', ['int64_t', 'int64_t', 'void *', 'int64_t']);
-export const socket = lib.func('int socket(int domain, int type, int protocol)');
 export const bindSocket = lib.func('int bind(int fd, const void *address, uint32_t length)');
 export const setsockopt = lib.func(
   'int setsockopt(int fd, int level, int option, const void *value, uint32_t length)',
-);
-export const getsockopt = lib.func(
-  'int getsockopt(int fd, int level, int option, void *value, void *length)',
 );
 export const sendto = lib.func(
   'int64_t sendto(int fd, const void *bytes, size_t count, int flags, const void *address, uint32_t length)',
