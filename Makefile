@@ -23,7 +23,12 @@ build/config: FORCE
 build/dataplane.wasm: $(wildcard assembly/*.ts src/abi/*.ts) build/config node_modules/.package-lock.json
 	npx --no-install asc assembly/index.ts -o $@ $(ASC_COMMON) $(ASC_$(CONFIG))
 
-build/js/.stamp: $(shell find src apps test bench scripts -name '*.ts') tsconfig.json build/config node_modules/.package-lock.json
+LOOKUPS = $(patsubst examples/lookup/wasm/%.ts,build/lookup/%.wasm,$(filter-out %/config.ts,$(wildcard examples/lookup/wasm/*.ts)))
+
+build/lookup/%.wasm: examples/lookup/wasm/%.ts examples/lookup/wasm/config.ts node_modules/.package-lock.json
+	npx --no-install asc $< -o $@ --runtime stub -O3 --noAssert
+
+build/js/.stamp: $(shell find src apps test bench scripts examples -name '*.ts') tsconfig.json build/config node_modules/.package-lock.json
 	rm -rf build/js
 	npx --no-install tsc -p tsconfig.json
 	@touch $@
@@ -31,7 +36,7 @@ build/js/.stamp: $(shell find src apps test bench scripts -name '*.ts') tsconfig
 build/include/netmap_abi.h: build/js/.stamp
 	$(NODE) build/js/scripts/header.js $@
 
-build: build/dataplane.wasm build/js/.stamp build/include/netmap_abi.h
+build: build/dataplane.wasm $(LOOKUPS) build/js/.stamp build/include/netmap_abi.h
 
 .PHONY: FORCE
 FORCE:

@@ -23,6 +23,8 @@ test('make bench measures every kind of case and writes its results', async () =
       'pkt-gen vale',
       'pkt-gen pipe',
       'vale broadcast, isolated',
+      'vale, TypeScript lookup',
+      'vale, WebAssembly hub',
     ])
       assert.ok(names.has(name), `${name} in ${stdout}`);
     for (const result of results) {

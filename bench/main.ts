@@ -10,6 +10,7 @@ import { parseArgs } from 'node:util';
 import { unload } from '../src/client/index.ts';
 import { allCases, type Case, nameOf } from './cases.ts';
 import { ISOLATED_CASE, measureIsolated } from './isolated.ts';
+import { BATCH_CASE, LOOKUP_CASE, measureBatchLookup, measureLookupCost } from './lookup.ts';
 import { OneThread } from './one-thread.ts';
 import { measurePktGen, PROGRAM_CASES } from './programs.ts';
 import { Reference } from './reference.ts';
@@ -185,6 +186,21 @@ try {
     const result = await measureBeside('vale broadcast, isolated', ISOLATED_CASE, measureIsolated);
     results.push(result);
     console.log(`${row(result)}   ${result.ratioToBenchmark.toFixed(2)} of direct mode`);
+  }
+  if (wanted(BATCH_CASE)) {
+    const result = await measureBeside('vale, TypeScript lookup', BATCH_CASE, measureBatchLookup);
+    results.push(result);
+    console.log(`${row(result)}   ${result.ratioToBenchmark.toFixed(2)} of the learning table`);
+  }
+  if (wanted(LOOKUP_CASE)) {
+    for (const [name, ns, cost] of await measureLookupCost(ms, rounds)) {
+      const { size, burst, processes } = LOOKUP_CASE;
+      const none = { cNsPerPacket: null, ratioToC: null, timesCalibration: null };
+      const figures = { nsPerPacket: rounded(ns), mpps: rounded(1e3 / ns), ...none };
+      const result = { case: `vale, WebAssembly ${name}`, size, burst, processes, ...figures };
+      results.push(result);
+      console.log(`${row(result)}   ${cost.toFixed(2)} ns over the learning table`);
+    }
   }
   fs.mkdirSync(path.dirname(options.o), { recursive: true });
   const meta = { machine, node: process.version, commit: commit() };

@@ -1,10 +1,14 @@
 // vale-ctl: makes, attaches, detaches, removes and lists ports of VALE switches (spec apps §2).
 
+import fs from 'node:fs';
+import path from 'node:path';
 import { parseArgs } from 'node:util';
 import {
   attach,
+  clearLookup,
   delIf,
   detach,
+  getLookup,
   listAddresses,
   listPorts,
   locatePort,
@@ -13,6 +17,7 @@ import {
   NR_REG_NIC_SW,
   newIf,
   portInfo,
+  setLookup,
   setPolling,
 } from '../../src/client/index.ts';
 
@@ -26,10 +31,14 @@ Without an action: lists every port of every switch.
   -g PORT       sizes of a port
   -l vale0:P    where a port is
   -t vale0      the addresses that a switch has learned
+  -L vale0      what decides where its frames go; with -f: have a WebAssembly lookup decide
+  -U vale0      the learning table decides again
   -p vale0:IF   poll the rings of an attached NIC; -C MODE,FIRST[,COUNT]
   -P vale0:IF   stop polling
   -C CONF       TXSLOTS[,RXSLOTS[,TXRINGS[,RXRINGS]]]; one number: both slots; three: both rings
   -m MEM        memory region for -n, -a, -h: its number, or a port that lives in it (netmap:X)
+  -f FILE       the lookup for -L, a WebAssembly module
+  -c FILE       what it is configured with
   -v            print what -n, -a, -h, -d return
 Exit status: 0 done, 1 an error, and standard error says which.
 `;
@@ -37,6 +46,8 @@ Exit status: 0 done, 1 an error, and standard error says which.
 interface Settings {
   conf: string | undefined;
   memory: string | undefined;
+  lookup: string | undefined;
+  configuration: string | undefined;
   verbose: boolean;
 }
 
@@ -85,6 +96,21 @@ const ACTIONS: Readonly<Record<string, Action>> = {
     const addresses = await listAddresses(name);
     return addresses.map(({ mac, port, age }) => `${mac} ${port} seen ${age} s ago`);
   },
+  async L(name, { lookup, configuration }) {
+    if (lookup === undefined) {
+      const { kind, label, alive } = await getLookup(name);
+      return [
+        `${kind}${label && ` "${label}"`}${alive ? '' : ', whose process is gone: frames are dropped'}`,
+      ];
+    }
+    const config = configuration === undefined ? {} : { config: readFile(configuration) };
+    await setLookup(name, readFile(lookup), { label: path.basename(lookup).slice(0, 63), ...config });
+    return [];
+  },
+  async U(name) {
+    await clearLookup(name);
+    return [];
+  },
   async p(name, { conf }) {
     await setPolling(name, true, parsePolling(conf));
     return [];
@@ -98,6 +124,14 @@ const ACTIONS: Readonly<Record<string, Action>> = {
 async function attachTo(name: string, mode: number, { memory, verbose }: Settings): Promise<string[]> {
   const port = await attach(name, { mode, memId: await memoryId(memory) });
   return verbose ? [`port_index: ${port}`] : [];
+}
+
+function readFile(file: string): Uint8Array {
+  try {
+    return fs.readFileSync(file);
+  } catch (error) {
+    throw new NetmapError('ENOENT', `Cannot read "${file}": ${(error as Error).message}`);
+  }
 }
 
 async function listAll(): Promise<string[]> {
@@ -144,7 +178,7 @@ async function memoryId(memory: string | undefined): Promise<number> {
 
 async function main(): Promise<number> {
   try {
-    const shorts = [...Object.keys(ACTIONS), 'C', 'm'];
+    const shorts = [...Object.keys(ACTIONS), 'C', 'm', 'f', 'c'];
     const options = Object.fromEntries(shorts.map((short) => [short, { type: 'string' as const, short }]));
     const { tokens } = parseArgs({
       options: { ...options, v: { type: 'boolean', short: 'v' } },
@@ -159,6 +193,8 @@ async function main(): Promise<number> {
     const settings: Settings = {
       conf: textOf('C'),
       memory: textOf('m'),
+      lookup: textOf('f'),
+      configuration: textOf('c'),
       verbose: given('v') !== undefined,
     };
     // Of several actions the last one counts.

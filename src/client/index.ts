@@ -7,6 +7,19 @@ export { runtimeDirectory } from '../protocol/directory.ts';
 export { Bridge, type BridgeOptions, type BridgeTurn } from './bridge.ts';
 export { load, type ModuleStatus, status, unload } from './control.ts';
 export { bounce, type Digit, FrameTable, FrameTemplate, fillLengths, ReceiveTotals } from './frames.ts';
+export {
+  answerFor,
+  BatchLookup,
+  clearLookup,
+  getLookup,
+  type Lookup,
+  LOOKUP_AS_LEARNED,
+  LookupBatch,
+  type LookupFunction,
+  type LookupOptions,
+  openLookup,
+  setLookup,
+} from './lookup.ts';
 export { type OpenOptions, open, parameters, poolsInfo, portInfo, setParameter } from './open.ts';
 export {
   type FdTarget,

@@ -17,7 +17,7 @@ export interface PortShape {
   memId?: number;
 }
 
-interface Where {
+export interface Where {
   /** Runtime directory of the module, instead of NETMAP_DIR or the default. */
   directory?: string;
 }
@@ -137,7 +137,8 @@ export async function headerLength(name: string, { directory }: Where = {}): Pro
   return reply.length;
 }
 
-async function ask<T>(
+/** Asks the module on a connection for that alone. */
+export async function ask<T>(
   directory: string | undefined,
   purpose: string,
   work: (connection: Connection) => Promise<T>,

@@ -15,6 +15,8 @@ ownModule();
 const scratch = fs.mkdtempSync(path.join(ROOT, 'build/docs-'));
 after(() => fs.rmSync(scratch, { recursive: true, force: true }));
 fs.symlinkSync(path.join(ROOT, 'bin'), path.join(scratch, 'bin'));
+fs.mkdirSync(path.join(scratch, 'build'));
+fs.symlinkSync(path.join(ROOT, 'build/lookup'), path.join(scratch, 'build/lookup'));
 if (!NO_CAPTURES) fs.copyFileSync(path.join(CAPTURES, 'mixed-4k.pcap'), path.join(scratch, 'capture.pcap'));
 
 const DOCS = fs.readdirSync(path.join(ROOT, 'docs')).filter((file) => file.endsWith('.md'));
@@ -114,7 +116,7 @@ describe('TypeScript of README and guide', { timeout: 300_000 }, () => {
   });
 
   test('guide: sending and receiving', async () => {
-    const program = new Program(process.execPath, [path.join(scratch, 'js/guide-0.js')]);
+    const program = new Program(process.execPath, [path.join(scratch, 'js/guide-1.js')]);
     const { code, stdout, stderr } = await program.ended;
     assert.deepEqual([code, stdout], [0, '60\n'], stderr);
   });
@@ -123,5 +125,11 @@ describe('TypeScript of README and guide', { timeout: 300_000 }, () => {
     const program = new Program(process.execPath, [path.join(scratch, 'js/main.js')]);
     const { code, stdout, stderr } = await program.ended;
     assert.deepEqual([code, stdout], [0, 'sent on ring 1\n'], stderr);
+  });
+
+  test("guide: a switch's own lookup", async () => {
+    const program = new Program(process.execPath, [path.join(scratch, 'js/lookup.js')]);
+    const { code, stdout, stderr } = await program.ended;
+    assert.deepEqual([code, stdout], [0, '1 frame\n'], stderr);
   });
 });

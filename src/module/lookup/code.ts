@@ -229,26 +229,53 @@ function meterFunction(body: Uint8Array, check: Uint8Array, refuse: Refuse): Uin
 
 const LOOP = 0x03;
 
+/** How many numbers of locals, functions, labels, memories follow an opcode. */
+const INDICES: ReadonlyMap<number, number> = new Map([
+  [0x00, 0], // unreachable
+  [0x01, 0], // nop
+  [0x05, 0], // else
+  [0x0b, 0], // end
+  [0x0f, 0], // return
+  [0x1a, 0], // drop
+  [0x1b, 0], // select
+  [0x0c, 1], // br
+  [0x0d, 1], // br_if
+  [0x10, 1], // call
+  [0x20, 1], // local.get
+  [0x21, 1], // local.set
+  [0x22, 1], // local.tee
+  [0x23, 1], // global.get
+  [0x24, 1], // global.set
+  [0x3f, 1], // memory.size
+  [0x40, 1], // memory.grow
+  [0x11, 2], // call_indirect
+]);
+/** The same for what follows 0xfc; up to 7 are conversions. */
+const INDICES_FC: ReadonlyMap<number, number> = new Map([
+  [8, 2], //  memory.init
+  [9, 1], //  data.drop
+  [10, 2], // memory.copy
+  [11, 1], // memory.fill
+]);
+
 /** Passes over what follows an opcode. @throws NetmapError for instructions that lookups may not have. */
 function skipImmediates(reader: Reader, opcode: number, refuse: Refuse): void {
-  const indices = (count: number) => {
+  const skip = (count: number) => {
     for (let i = 0; i < count; i++) reader.unsigned();
   };
   if (opcode >= 0x45 && opcode <= 0xc4) return; // comparisons, arithmetic, conversions
   if (opcode >= 0x28 && opcode <= 0x3e) {
     // Loads and stores; a higher alignment says that the number of a memory follows.
     if (reader.unsigned() > 3) throw refuse('it has more than one memory');
-    return indices(1);
+    skip(1);
+    return;
+  }
+  const indices = INDICES.get(opcode);
+  if (indices !== undefined) {
+    skip(indices);
+    return;
   }
   switch (opcode) {
-    case 0x00: // unreachable
-    case 0x01: // nop
-    case 0x05: // else
-    case 0x0b: // end
-    case 0x0f: // return
-    case 0x1a: // drop
-    case 0x1b: // select
-      return;
     case 0x02: // block
     case LOOP:
     case 0x04: // if
@@ -256,23 +283,12 @@ function skipImmediates(reader: Reader, opcode: number, refuse: Refuse): void {
     case 0x42: // i64.const
       reader.signed();
       return;
-    case 0x0c: // br
-    case 0x0d: // br_if
-    case 0x10: // call
-    case 0x20: // local.get
-    case 0x21: // local.set
-    case 0x22: // local.tee
-    case 0x23: // global.get
-    case 0x24: // global.set
-    case 0x3f: // memory.size
-    case 0x40: // memory.grow
-      return indices(1);
-    case 0x11: // call_indirect
-      return indices(2);
     case 0x0e: // br_table
-      return indices(reader.length() + 1);
+      skip(reader.length() + 1);
+      return;
     case 0x1c: // select t
-      return indices(reader.length());
+      skip(reader.length());
+      return;
     case 0x43: // f32.const
       reader.take(4);
       return;
@@ -281,10 +297,11 @@ function skipImmediates(reader: Reader, opcode: number, refuse: Refuse): void {
       return;
     case 0xfc: {
       const operation = reader.unsigned();
-      if (operation < 8) return; // saturating conversions
-      if (operation === 8 || operation === 10) return indices(2); // memory.init, memory.copy
-      if (operation === 9 || operation === 11) return indices(1); // data.drop, memory.fill
-      throw refuse(`it has the instruction 0xfc ${operation}, which is not allowed`);
+      const follow = operation < 8 ? 0 : INDICES_FC.get(operation);
+      if (follow === undefined)
+        throw refuse(`it has the instruction 0xfc ${operation}, which is not allowed`);
+      skip(follow);
+      return;
     }
     default:
       throw refuse(

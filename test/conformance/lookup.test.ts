@@ -1,0 +1,486 @@
+// Objective: a switch's own lookup decides where its frames go, cannot hurt anybody else, and its failures are counted.
+// Operations: the examples of examples/lookup, and modules assembled here, on switches of ports in one process.
+
+import assert from 'node:assert/strict';
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import fs from 'node:fs';
+import path from 'node:path';
+import { describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import fc from 'fast-check';
+import * as examples from '../../examples/lookup/batch.ts';
+import {
+  answerFor,
+  type BatchLookup,
+  clearLookup,
+  getLookup,
+  LOOKUP_AS_LEARNED,
+  type LookupFunction,
+  load,
+  locatePort,
+  NM_BDG_BROADCAST,
+  NM_BDG_NOPORT,
+  open,
+  openLookup,
+  type Port,
+  setLookup,
+  status,
+} from '../../src/client/index.ts';
+import { frame, marks, ownModule, receive, refuses, ROOT, run, send, until, using } from '../harness.ts';
+import { assemble } from '../wasm.ts';
+
+ownModule();
+const indexOf = async (name: string) => (await locatePort(name)).port;
+const example = (name: string) => fs.readFileSync(path.join(ROOT, `build/lookup/${name}.wasm`));
+const text = (lines: string) => new TextEncoder().encode(lines);
+
+/** A switch of four ports, and a lookup of either kind on it; `moved` has a batch lookup do its part. */
+async function onSwitch(
+  lookup: Uint8Array | LookupFunction,
+  config: string | ((indices: number[]) => string),
+  work: (ports: Port[], moved: () => void, batch: BatchLookup | undefined) => unknown,
+): Promise<void> {
+  const names = ['a', 'b', 'c', 'd'].map((name) => `vale0:${name}`);
+  await using(
+    names.map((name) => open(name)),
+    async (...ports) => {
+      const indices = await Promise.all(names.map(indexOf));
+      const lines = typeof config === 'string' ? config : config(indices);
+      if (lookup instanceof Uint8Array) {
+        await setLookup('vale0', lookup, { config: text(lines) });
+        await work(ports, () => {}, undefined);
+        await clearLookup('vale0');
+      } else {
+        const batch = await openLookup('vale0', lookup);
+        await work(ports, () => void batch.turn(0), batch);
+        await batch.close();
+        await clearLookup('vale0');
+      }
+    },
+  );
+}
+
+/** An example of both kinds. */
+function both(
+  name: string,
+  config: (indices: number[]) => string,
+  asFunction: (config: string) => LookupFunction,
+  work: (ports: Port[], moved: () => void) => unknown,
+): void {
+  test(`${name}, in WebAssembly`, () => onSwitch(example(name), config, work));
+  test(`${name}, a function`, async () => {
+    let decide: LookupFunction = () => {};
+    const late: LookupFunction = (batch) => decide(batch);
+    await onSwitch(
+      late,
+      (indices) => {
+        const lines = config(indices);
+        decide = asFunction(lines);
+        return lines;
+      },
+      work,
+    );
+  });
+}
+
+/** An IPv4 frame of that protocol and destination port. */
+function ipv4(protocol: number, port: number, mark: number): Uint8Array {
+  const bytes = frame({ mark });
+  bytes.set([8, 0], 12);
+  bytes[23] = protocol;
+  bytes.set([port >> 8, port & 255], 36);
+  return bytes;
+}
+
+const all = (ports: readonly Port[]) => ports.map((port) => marks(port));
+
+describe('examples', () => {
+  both(
+    'hub',
+    () => '',
+    () => examples.hub,
+    (ports, moved) => {
+      send(ports[0]!, [frame({ dst: 2, mark: 1 }), frame({ dst: 1, mark: 2 })]);
+      moved();
+      assert.deepEqual(all(ports), [[], [1, 2], [1, 2], [1, 2]]);
+    },
+  );
+
+  both(
+    'static-table',
+    ([, b, c]) => `02:00:00:00:00:02 ${b}\n02:00:00:00:00:03 ${c}\n`,
+    examples.staticTable,
+    (ports, moved) => {
+      send(ports[3]!, [frame({ src: 2, mark: 1 })]); // Teaches nothing.
+      send(ports[0]!, [frame({ dst: 2, mark: 2 }), frame({ dst: 9, mark: 3 }), frame({ dst: 3, mark: 4 })]);
+      moved();
+      assert.deepEqual(all(ports), [[1], [1, 2], [1, 4], []]);
+    },
+  );
+
+  both(
+    'acl',
+    () => '6 23\n17 0\n',
+    examples.acl,
+    (ports, moved) => {
+      send(ports[0]!, [ipv4(6, 23, 1), ipv4(6, 24, 2), ipv4(17, 7, 3), frame({ mark: 4 })]);
+      moved();
+      assert.deepEqual(all(ports), [[], [2, 4], [2, 4], [2, 4]]);
+      send(ports[1]!, [frame({ dst: 1, src: 5, mark: 5 })]); // As learned.
+      moved();
+      assert.deepEqual(all(ports), [[5], [], [], []]);
+    },
+  );
+
+  both(
+    'vlan',
+    ([a, b, c, d]) => `${a} 10\n${b} 20\n${c} 10\n${d} 20\n`,
+    examples.vlan,
+    (ports, moved) => {
+      ports.forEach((port, i) => {
+        send(port, [frame({ mark: i })]);
+      });
+      moved();
+      assert.deepEqual(all(ports), [[2], [3], [0], [1]]);
+    },
+  );
+
+  both(
+    'balance',
+    ([, b, c]) => `${b} ${c}`,
+    examples.balance,
+    (ports, moved) => {
+      const flows = Array.from({ length: 100 }, (_, i) => frame({ src: i + 1, dst: 7, mark: i }));
+      send(ports[0]!, flows);
+      moved();
+      const [, b, c, d] = all(ports) as [number[], number[], number[], number[]];
+      assert.equal(b.length + c.length, 100);
+      assert.ok(b.length > 20 && c.length > 20, `${b.length} and ${c.length}`);
+      assert.deepEqual(d, []);
+      send(ports[0]!, flows); // A flow stays where it is.
+      moved();
+      assert.deepEqual(all(ports), [[], b, c, []]);
+    },
+  );
+});
+
+/** One function, `lookup`, of these instructions. */
+const of = (...body: number[]) => assemble({ body });
+const ENDLESS = [0x03, 0x40, 0x0c, 0x00, 0x0b, 0x00];
+const RECURSION = [...Array.from({ length: 10 }, (_, i) => [0x20, i]).flat(), 0x10, 0x00];
+const constant = (value: number) => of(0x41, ...sleb(value));
+
+function sleb(value: number): number[] {
+  const bytes: number[] = [];
+  for (let rest = value; ; rest >>= 7) {
+    const last = (rest >> 7 === 0 && !(rest & 0x40)) || (rest >> 7 === -1 && rest & 0x40);
+    bytes.push((rest & 0x7f) | (last ? 0 : 0x80));
+    if (last) return bytes;
+  }
+}
+
+describe('a lookup that fails harms only its own switch, and is counted', () => {
+  for (const { what, code } of [
+    { what: 'loops for ever', code: of(...ENDLESS) },
+    { what: 'calls itself for ever', code: of(...RECURSION) },
+    { what: 'traps', code: of(0x00) },
+    { what: 'answers a port that is not there', code: constant(77) },
+    { what: 'answers nonsense', code: constant(-1) },
+    { what: 'traps in its start function', code: assemble({ body: [0x41, 0], start: [0x00] }) },
+    { what: 'loops in its start function', code: assemble({ body: [0x41, 0], start: ENDLESS }) },
+  ])
+    test(what, { timeout: 30_000 }, () =>
+      using([open('vale1:x'), open('vale1:y')], (x, y) =>
+        onSwitch(code, '', ([a, b]) => {
+          send(
+            a!,
+            Array.from({ length: 40 }, () => frame()),
+          );
+          assert.deepEqual(receive(b!), []);
+          assert.deepEqual(a!.drops, { 'lookup of its switch failed': 40 });
+          send(x, [frame({ mark: 5 })]);
+          assert.deepEqual(marks(y), [5]);
+        }),
+      ),
+    );
+
+  test('a trap at some packets costs those', () =>
+    // The last byte of the destination address is 9: unreachable.
+    onSwitch(
+      of(
+        0x20,
+        0,
+        0x42,
+        40,
+        0x88,
+        0x42,
+        ...sleb(255),
+        0x83,
+        0x42,
+        9,
+        0x51,
+        0x04,
+        0x40,
+        0x00,
+        0x0b,
+        0x41,
+        ...sleb(254),
+      ),
+      '',
+      ([a, b]) => {
+        send(
+          a!,
+          [1, 9, 2, 9, 3].map((dst) => frame({ dst, mark: dst })),
+        );
+        assert.deepEqual(marks(b!), [1, 2, 3]);
+        assert.equal(Object.values(a!.drops)[0], 2);
+      },
+    ));
+});
+
+describe('what is no lookup is refused in a sentence', () => {
+  const refused = async (code: Uint8Array, message: RegExp, config?: Uint8Array) => {
+    await refuses(setLookup('vale2', code, { label: 'x', ...(config && { config }) }), 'EINVAL', message);
+  };
+  for (const { what, code, message, config } of [
+    { what: 'no WebAssembly', code: text('#!/bin/sh'), message: /Cannot use "x" as a lookup/ },
+    { what: 'nothing', code: new Uint8Array(), message: /as a lookup/ },
+    {
+      what: 'an import',
+      code: assemble({ body: [0x41, 0], import: ['env', 'system'] }),
+      message: /imports "env.system"/,
+    },
+    {
+      what: 'no export',
+      code: assemble({ body: [0x41, 0], name: 'look' }),
+      message: /exports no function "lookup"/,
+    },
+    {
+      what: 'another type',
+      code: assemble({ body: [0x41, 0], parameters: [0x7f] }),
+      message: /its "lookup" is not/,
+    },
+    {
+      what: 'too much memory',
+      code: assemble({ body: [0x41, 0], pages: 300 }),
+      message: /300 pages of memory, 256/,
+    },
+    {
+      what: 'vectors',
+      code: of(0xfd, 0x0c, ...Array(16).fill(0), 0x1a, 0x41, 0),
+      message: /instruction 0xfd/,
+    },
+    { what: 'a configuration without a place', code: constant(0), message: /no "memory"/, config: text('1') },
+  ])
+    test(what, () => using([open('vale2:a')], () => refused(code, message, config)));
+
+  test('no such switch', () => refuses(setLookup('vale77', constant(0)), 'ENXIO', /no such switch/));
+
+  test('a module cut off at every length', () =>
+    using([open('vale2:a')], async () => {
+      const code = example('static-table');
+      for (let length = 0; length < code.length; length++) await refused(code.subarray(0, length), /./);
+      assert.equal((await getLookup('vale2')).kind, 'table');
+    }));
+
+  test('a module with bytes changed is refused or harmless', { timeout: 120_000 }, () =>
+    using([open('vale2:a'), open('vale2:b')], async (a) => {
+      const code = example('acl');
+      await fc.assert(
+        fc.asyncProperty(
+          fc.array(fc.tuple(fc.nat(code.length - 1), fc.nat(255)), { minLength: 1, maxLength: 4 }),
+          async (changes) => {
+            const changed = Uint8Array.from(code);
+            for (const [at, value] of changes) changed[at] = value;
+            await setLookup('vale2', changed, { config: text('6 23') }).catch((error) => {
+              assert.equal(error.code, 'EINVAL', error.message);
+              assert.doesNotMatch(error.message, /\n/);
+            });
+            send(a, [ipv4(6, 23, 1)]);
+          },
+        ),
+        { numRuns: 150 },
+      );
+      await clearLookup('vale2');
+      assert.equal((await getLookup('vale2')).kind, 'table');
+    }),
+  );
+});
+
+describe('answers', () => {
+  test('a ring of a port', () =>
+    using([open('vale3:a'), open('vale3:b@conf:rings=4')], async (a, b) => {
+      await setLookup('vale3', constant(answerFor(await indexOf('vale3:b'), 2)));
+      send(a, [frame({ mark: 1 })]);
+      assert.deepEqual(
+        [0, 1, 2, 3].map((ring) => marks(b, ring)),
+        [[], [], [1], []],
+      );
+    }));
+
+  test('as learned, and to drop', () =>
+    onSwitch(constant(LOOKUP_AS_LEARNED), '', async ([a, b, c]) => {
+      send(a!, [frame({ src: 1 })]);
+      assert.equal(receive(c!).length, 1);
+      send(b!, [frame({ src: 2, dst: 1, mark: 4 })]);
+      assert.deepEqual([marks(a!), marks(c!)], [[4], []]);
+      await setLookup('vale0', constant(NM_BDG_NOPORT));
+      send(a!, [frame()]);
+      assert.deepEqual(a!.drops, { 'discarded by the lookup of its switch': 1 });
+    }));
+
+  test('packets of several slots', () =>
+    onSwitch(constant(NM_BDG_BROADCAST), '', ([a, b]) => {
+      send(a!, [[frame({ mark: 1 }), new Uint8Array(2048).fill(7)], frame({ mark: 2 })]);
+      assert.deepEqual(
+        receive(b!).map(({ bytes }) => bytes.length),
+        [60, 2048, 60],
+      );
+    }));
+
+  test('changed while frames are sent: each goes by one lookup or the other', () =>
+    onSwitch(constant(NM_BDG_BROADCAST), '', async ([a, b]) => {
+      for (let i = 0; i < 20; i++) {
+        await setLookup('vale0', constant(i & 1 ? NM_BDG_BROADCAST : NM_BDG_NOPORT));
+        send(a!, [frame({ mark: i })]);
+        assert.deepEqual(marks(b!), i & 1 ? [i] : []);
+      }
+      assert.equal((await getLookup('vale0')).kind, 'wasm');
+    }));
+});
+
+describe('a function on batches', () => {
+  test('sees bytes, length, port and ring; order is kept; nobody gets its own frames', () => {
+    const seen: number[][] = [];
+    return onSwitch(
+      (batch) => {
+        for (let i = 0; i < batch.count; i++) {
+          seen.push([batch.frame(i)[5]!, batch.length(i), batch.port(i), batch.ring(i)]);
+          batch.answers[i] = NM_BDG_BROADCAST;
+        }
+      },
+      '',
+      async (ports, moved) => {
+        for (let round = 0; round < 5; round++) {
+          const sent = Array.from({ length: 400 }, (_, i) => frame({ dst: 3, mark: round * 400 + i }));
+          send(ports[0]!, sent);
+          moved();
+          const expected = sent.map((_, i) => round * 400 + i);
+          assert.deepEqual(all(ports), [[], expected, expected, expected]);
+        }
+        const a = await indexOf('vale0:a');
+        assert.deepEqual(seen[0], [3, 60, a, 0]);
+        send(ports[1]!, [[frame({ mark: 9 }), new Uint8Array(100)], frame({ mark: 10 })]);
+        moved();
+        assert.deepEqual(
+          receive(ports[0]!).map(({ bytes }) => bytes.length),
+          [60, 100, 60],
+        );
+      },
+    );
+  });
+
+  test('throws: its packets are dropped and counted, the next are not', () => {
+    let fails = true;
+    return onSwitch(
+      (batch) => {
+        if (fails) throw new Error('no idea');
+        examples.hub(batch);
+      },
+      '',
+      ([a, b], moved, batch) => {
+        send(a!, [frame(), frame()]);
+        moved();
+        assert.deepEqual(receive(b!), []);
+        assert.deepEqual([batch!.faults, Object.values(batch!.drops)], [1, [2]]);
+        fails = false;
+        send(a!, [frame({ mark: 3 })]);
+        moved();
+        assert.deepEqual(marks(b!), [3]);
+      },
+    );
+  });
+
+  test('answers nonsense, or nothing: counted', () =>
+    onSwitch(
+      (batch) => {
+        batch.answers[0] = 99;
+      },
+      '',
+      ([a, b], moved, batch) => {
+        send(a!, [frame(), frame()]);
+        moved();
+        assert.deepEqual(receive(b!), []);
+        assert.deepEqual(batch!.drops, {
+          'lookup of its switch failed': 1,
+          'discarded by the lookup of its switch': 1,
+        });
+      },
+    ));
+
+  test('run() forwards until the signal aborts', () =>
+    onSwitch(examples.hub, '', async ([a, b], _moved, batch) => {
+      const abort = new AbortController();
+      const running = batch!.run({ signal: abort.signal });
+      send(a!, [frame({ mark: 8 })]);
+      await b!.readable();
+      assert.deepEqual(marks(b!), [8]);
+      abort.abort();
+      await running;
+    }));
+
+  test('its process is killed: frames are dropped and counted, until the lookup is cleared', () =>
+    using([open('vale4:a'), open('vale4:b')], async (a, b) => {
+      const child = fork(fileURLToPath(new URL('../lookup-process.js', import.meta.url)), ['vale4']);
+      await once(child, 'message');
+      send(a, [frame({ mark: 1 })]);
+      await b.readable({ timeoutMs: 10_000 });
+      assert.deepEqual(marks(b), [1]);
+      child.kill('SIGKILL');
+      await until(async () => !(await getLookup('vale4')).alive, 'the module to notice');
+      send(a, [frame()]);
+      assert.deepEqual(Object.values(a.drops), [1]);
+      await clearLookup('vale4');
+      send(a, [frame({ mark: 2 })]);
+      assert.deepEqual(marks(b), [2]);
+    }));
+});
+
+test('a module that is killed and started again finds the lookups', () =>
+  using([open('vale5:a'), open('vale5:b'), open('vale6:a'), open('vale6:b')], async (a, b, c, d) => {
+    await setLookup('vale5', constant(NM_BDG_NOPORT), { label: 'nothing' });
+    const batch = await openLookup('vale6', examples.hub, { label: 'hub' });
+    const { pid } = await status();
+    process.kill(pid, 'SIGKILL');
+    await until(
+      () =>
+        load().then(
+          () => true,
+          () => false,
+        ),
+      'another module',
+    );
+    await until(
+      async () => (await status()).clients.every((client) => client.connected),
+      'the clients to come back',
+    );
+    assert.deepEqual(await getLookup('vale5'), { kind: 'wasm', label: 'nothing', alive: true });
+    assert.deepEqual(await getLookup('vale6'), { kind: 'batch', label: 'hub', alive: true });
+    send(a, [frame()]);
+    assert.deepEqual(receive(b), []);
+    send(c, [frame({ mark: 6 })]);
+    batch.turn(0);
+    assert.deepEqual(marks(d), [6]);
+    await batch.close();
+  }));
+
+test('vale-ctl sets, shows and clears a lookup', () =>
+  using([open('vale7:a')], async () => {
+    const file = path.join(ROOT, 'build/lookup/hub.wasm');
+    assert.equal((await run('vale-ctl', ['-L', 'vale7', '-f', file])).code, 0);
+    assert.equal((await run('vale-ctl', ['-L', 'vale7'])).stdout, 'wasm "hub.wasm"\n');
+    assert.equal((await run('vale-ctl', ['-U', 'vale7'])).code, 0);
+    assert.equal((await run('vale-ctl', ['-L', 'vale7'])).stdout, 'table\n');
+    assert.match((await run('vale-ctl', ['-L', 'vale7', '-f', '/nowhere'])).stderr, /^vale-ctl: Cannot read/);
+  }));
