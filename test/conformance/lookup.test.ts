@@ -330,6 +330,23 @@ describe('answers', () => {
       assert.deepEqual(a!.drops, { 'discarded by the lookup of its switch': 1 });
     }));
 
+  test('several ports: sendAlso(), with packets of several slots among others', () =>
+    onSwitch(
+      example('vlan'),
+      ([a, b, c]) => `${a} 5\n${b} 5\n${c} 5\n`,
+      (ports) => {
+        const long = [frame({ mark: 2 }), new Uint8Array(100)];
+        send(ports[0]!, [frame({ mark: 1 }), long, frame({ mark: 3 })]);
+        for (const port of ports.slice(1, 3)) {
+          const lengths = receive(port).map(({ bytes }) => bytes.length);
+          assert.deepEqual(lengths, [60, 60, 100, 60]);
+        }
+        send(ports[3]!, [frame()]); // In no VLAN.
+        assert.deepEqual(all(ports), [[], [], [], []]);
+        assert.deepEqual(ports[3]!.drops, { 'discarded by the lookup of its switch': 1 });
+      },
+    ));
+
   test('packets of several slots', () =>
     onSwitch(constant(NM_BDG_BROADCAST), '', ([a, b]) => {
       send(a!, [[frame({ mark: 1 }), new Uint8Array(2048).fill(7)], frame({ mark: 2 })]);
@@ -441,7 +458,10 @@ describe('a function on batches', () => {
       await until(async () => !(await getLookup('vale4')).alive, 'the module to notice');
       send(a, [frame()]);
       assert.deepEqual(Object.values(a.drops), [1]);
-      await clearLookup('vale4');
+      await setLookup('vale4', constant(NM_BDG_BROADCAST)); // Another one makes it work again,
+      send(a, [frame({ mark: 3 })]);
+      assert.deepEqual(marks(b), [3]);
+      await clearLookup('vale4'); // and so does none.
       send(a, [frame({ mark: 2 })]);
       assert.deepEqual(marks(b), [2]);
     }));
