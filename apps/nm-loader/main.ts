@@ -2,8 +2,9 @@
 
 import { load, type ModuleStatus, NetmapError, status, unload } from '../../src/client/index.ts';
 
-const USAGE = `usage: nm-loader l | u [-f] | s | -h
+const USAGE = `usage: nm-loader l [-g GROUP] | u [-f] | s | -h
   l      load the module
+  l -g GROUP  and let users of this group open ports, in isolated mode
   u      unload it; refused while ports are open
   u -f   unload it even so: open ports work on, unmanaged, until they are closed
   s      show the module, its clients and ports, with packets and drops of each ring
@@ -13,11 +14,11 @@ NETMAP_DIR chooses the runtime directory (default: /run/netmap for root, else a
 directory of the user's). Exit status: 0 done, 1 not done, and standard error says why.
 `;
 
-type Command = (force: boolean) => Promise<void>;
+type Command = (force: boolean, group: string | undefined) => Promise<void>;
 
 const commands: Readonly<Record<string, Command>> = {
-  async l() {
-    console.log(`netmap loaded, pid ${await load()}`);
+  async l(_force, group) {
+    console.log(`netmap loaded, pid ${await load(undefined, group)}`);
   },
   async u(force) {
     await unload({ force });
@@ -48,17 +49,20 @@ function show({ pid, version, directory, clients, ports }: ModuleStatus): void {
 
 async function main(args: readonly string[]): Promise<number> {
   const force = args.includes('-f');
-  const [name, ...rest] = args.filter((arg) => arg !== '-f');
+  const given = args.filter((arg) => arg !== '-f');
+  const at = given[0] === 'l' ? given.indexOf('-g') : -1;
+  const group = at > 0 ? given.splice(at, 2)[1] : undefined;
+  const [name, ...rest] = given;
   if (name === '-h') {
     process.stdout.write(USAGE);
     return 0;
   }
   const command = name === undefined ? undefined : commands[name];
-  if (!command || rest.length > 0) {
+  if (!command || rest.length > 0 || (at > 0 && group === undefined)) {
     process.stderr.write(`nm-loader: cannot do "${args.join(' ')}": expected one of l, u, s\n${USAGE}`);
     return 1;
   }
-  await command(force);
+  await command(force, group);
   return 0;
 }
 

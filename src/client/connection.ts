@@ -30,12 +30,20 @@ interface Pending {
 
 const RETRY_MS = 100;
 
+/** How a client introduces itself besides. */
+export interface Who {
+  pass?: string;
+  isolated?: boolean;
+}
+
 export class Connection {
   readonly directory: string;
   #socket: net.Socket | undefined;
   readonly #pending = new Map<number, Pending>();
   #nextId = 1;
   #closed = false;
+  /** An isolated client has lost its syncs with the module: there is nothing to come back with. */
+  #returns = false;
   /** What the module said when we came in; absent for those who never need to own ports. */
   hello: HelloReply | undefined;
 
@@ -47,12 +55,12 @@ export class Connection {
   /**
    * Connects, starting the module if need be.
    * @param purpose  completes "Cannot ..." in errors
-   * @param pass  shows the module that it started this client itself
+   * @param who  a pass that shows the module that it started this client itself; or that the client is isolated
    */
-  static async open(directory: string, purpose: string, pass?: string): Promise<Connection> {
+  static async open(directory: string, purpose: string, who: Who = {}): Promise<Connection> {
     const connection = new Connection(directory, await connectOrStart(directory, purpose));
-    const passed = pass === undefined ? {} : { pass };
-    connection.hello = await connection.request('hello', { ...introduction(), ...passed });
+    connection.hello = await connection.request('hello', { ...introduction(), ...who });
+    connection.#returns = !who.isolated;
     return connection;
   }
 
@@ -138,7 +146,7 @@ export class Connection {
       );
     }
     this.#pending.clear();
-    if (!this.#closed && this.hello) setTimeout(() => void this.#comeBack(), RETRY_MS).unref();
+    if (!this.#closed && this.#returns) setTimeout(() => void this.#comeBack(), RETRY_MS).unref();
   }
 
   /** Looks for the next module; gives up only if it does not know us. */

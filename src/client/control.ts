@@ -9,9 +9,14 @@ import { startModule } from './module-process.ts';
 
 // Loading, unloading and looking at the module: what nm-loader does.
 
-/** Loads the module. @returns its pid. @throws NetmapError EBUSY if it is loaded already. */
-export function load(directory = runtimeDirectory()): Promise<number> {
-  return startModule({ directory });
+/**
+ * Loads the module.
+ * @param group  whose members may open ports, too, isolated: a name or number
+ * @returns its pid
+ * @throws NetmapError EBUSY if it is loaded already.
+ */
+export function load(directory = runtimeDirectory(), group?: string): Promise<number> {
+  return startModule({ directory, group });
 }
 
 /** Unloads it. @throws NetmapError EBUSY while ports are open, unless forced; ENXIO if none is loaded. */

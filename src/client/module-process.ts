@@ -27,13 +27,26 @@ export function connect(directory: string): Promise<net.Socket | undefined> {
 
 /**
  * Starts a module and waits until it listens.
+ * @param group  whose members may open ports, too, isolated: a name or number
  * @param onDemand  it goes away again some seconds after its last client
  * @returns its pid
  * @throws NetmapError EBUSY if one is loaded already, EACCES if the directory cannot be used.
  */
-export function startModule({ directory = runtimeDirectory(), onDemand = false } = {}): Promise<number> {
+export function startModule({
+  directory = runtimeDirectory(),
+  onDemand = false,
+  group,
+}: {
+  directory?: string;
+  onDemand?: boolean;
+  group?: string | undefined;
+} = {}): Promise<number> {
   ensureDirectory(directory);
-  const args = [MAIN, ...(onDemand ? ['-x', String(IDLE_SECONDS)] : [])];
+  const args = [
+    MAIN,
+    ...(onDemand ? ['-x', String(IDLE_SECONDS)] : []),
+    ...(group === undefined ? [] : ['-g', group]),
+  ];
   const child = spawn(process.execPath, args, {
     cwd: '/',
     detached: true,

@@ -1,7 +1,8 @@
 import { NetmapError } from '../abi/errors.ts';
 import { NM_MAX_EXTRA_BUFS, NR_REG_ALL_NIC } from '../abi/netmap.ts';
-import { runtimeDirectory } from '../protocol/directory.ts';
+import { isForeign, runtimeDirectory } from '../protocol/directory.ts';
 import type { RegisterRequest } from '../protocol/messages.ts';
+import { collect } from './isolated.ts';
 import { Port } from './port.ts';
 import { type PortName, parsePortName } from './port-name.ts';
 import { type Runtime, runtimeFor } from './runtime.ts';
@@ -21,6 +22,11 @@ export interface OpenOptions {
   /** Instead of the mode and ring that the name asks for. */
   mode?: number;
   ringId?: number;
+  /**
+   * Maps nothing but the port's own region; a thread of the module runs the syncs.  Default: NETMAP_ISOLATED=1, and
+   * always where the module is another user's.
+   */
+  isolated?: boolean;
   /** Runtime directory of the module, instead of NETMAP_DIR or the default. */
   directory?: string;
 }
@@ -33,8 +39,27 @@ export interface OpenOptions {
  */
 export async function open(name: string, options: OpenOptions = {}): Promise<Port> {
   const request = registerRequest(parsePortName(name), options);
-  const runtime = await runtimeFor(`open "${name}"`, options.directory ?? runtimeDirectory());
-  return register(runtime, request);
+  const directory = options.directory ?? runtimeDirectory();
+  if (options.isolated ?? isIsolated(directory)) return openIsolated(name, request, directory);
+  return register(await runtimeFor(`open "${name}"`, directory), request);
+}
+
+/** Asked for by the environment, or the only way: the module is another user's. */
+function isIsolated(directory: string): boolean {
+  return process.env['NETMAP_ISOLATED'] === '1' || isForeign(directory);
+}
+
+async function openIsolated(name: string, request: RegisterRequest, directory: string): Promise<Port> {
+  const runtime = await runtimeFor(`open "${name}"`, directory, { isolated: true });
+  const connection = runtime.connection!;
+  const shown = await connection.request('registerIsolated', request);
+  try {
+    const { reply, region, page, fds, syncs } = collect(runtime.arena, directory, shown);
+    return new Port(runtime, request.name, reply, region, page, fds, { isolated: syncs });
+  } catch (error) {
+    await connection.request('release', { registration: shown.registration });
+    throw error;
+  }
 }
 
 /** What a thread of the module opens: rings of an adapter, by the name that the module knows it by. */
@@ -51,7 +76,7 @@ export async function openInternal(
   pass: string,
 ): Promise<Port> {
   const sizes = { memId: 0, txRings: 0, rxRings: 0, txSlots: 0, rxSlots: 0, extraBufs: 0 };
-  const runtime = await runtimeFor(`open "${name}"`, directory, pass);
+  const runtime = await runtimeFor(`open "${name}"`, directory, { pass });
   return register(runtime, { name, mode, ringId, flags, ...sizes });
 }
 
@@ -67,7 +92,9 @@ async function register(runtime: Runtime, request: RegisterRequest): Promise<Por
 
 /** A port's sizes, without opening it (PORT_INFO_GET, spec api §3.5.2); a port that is not there leaves no trace. */
 export async function portInfo(name: string, options: OpenOptions = {}) {
-  const runtime = await runtimeFor(`ask about "${name}"`, options.directory ?? runtimeDirectory());
+  const directory = options.directory ?? runtimeDirectory();
+  const who = (options.isolated ?? isIsolated(directory)) ? { isolated: true } : {};
+  const runtime = await runtimeFor(`ask about "${name}"`, directory, who);
   return runtime.connection!.request('portInfo', registerRequest(parsePortName(name), options));
 }
 

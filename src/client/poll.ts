@@ -7,6 +7,7 @@ import { NetmapError } from '../abi/errors.ts';
 import { SYNC_ERROR, SYNC_REINIT } from '../abi/state.ts';
 import type { Bell } from '../dataplane/bells.ts';
 import { os } from '../os/index.ts';
+import type { IsolatedSyncs } from './isolated.ts';
 import type { Port } from './port.ts';
 import type { Ring } from './ring.ts';
 import type { Runtime } from './runtime.ts';
@@ -82,7 +83,7 @@ export function poll(targets: readonly PollTarget[], timeoutMs = -1): number {
 }
 
 /** Sleeps until a bell rings or a descriptor is ready; how many descriptors are. */
-function sleep(targets: readonly PollTarget[], bells: ReadonlyMap<Runtime, Bell>, limitMs: number): number {
+function sleep(targets: readonly PollTarget[], bells: ReadonlyMap<Waker, Bell>, limitMs: number): number {
   const asleep = performance.now();
   const others = pollFds(targets, [...bells.values()], Number.isFinite(limitMs) ? limitMs : -1);
   lastSleepMs = performance.now() - asleep;
@@ -105,8 +106,8 @@ export async function pollAsync(
       throw new NetmapError('ENXIO', 'Cannot wait for a port that is closed');
     const ready = look(targets);
     if (ready > 0 || timeoutMs === 0) return ready;
-    const sleepers = new Map(targets.map(({ port }) => [port.runtime, sleeperOf(port.runtime)]));
-    const bells = new Map([...sleepers].map(([runtime, sleeper]) => [runtime, sleeper.bell]));
+    const sleepers = new Map(targets.map(({ port }) => [wakerOf(port), sleeperOf(port)]));
+    const bells = new Map([...sleepers].map(([waker, sleeper]) => [waker, sleeper.bell]));
     const crowded = arm(targets, bells);
     const now = look(targets);
     const remaining = deadline - performance.now();
@@ -173,12 +174,15 @@ function waitedFor({ port, events }: PortTarget): Ring[] {
  * rings it, and one rung too many costs a look.
  * @returns true if some ring has no place left for another sleeper
  */
-function arm(targets: readonly PortTarget[], bells: ReadonlyMap<Runtime, Bell>): boolean {
+function arm(targets: readonly PortTarget[], bells: ReadonlyMap<Waker, Bell>): boolean {
   let crowded = false;
   for (const target of targets) {
-    const { dataPlane } = target.port.runtime;
+    const { isolated, runtime } = target.port;
     for (const ring of waitedFor(target)) {
-      if (!dataPlane.armBell(ring.kring, bells.get(target.port.runtime)!.id)) crowded = true;
+      const armed = isolated
+        ? isolated.arm(ring.kring)
+        : runtime.dataPlane.armBell(ring.kring, bells.get(runtime)!.id);
+      if (!armed) crowded = true;
     }
   }
   return crowded;
@@ -188,10 +192,23 @@ function arm(targets: readonly PortTarget[], bells: ReadonlyMap<Runtime, Bell>):
 
 const blockingBells = new WeakMap<Runtime, Bell>();
 
-function bellsFor(targets: readonly PortTarget[]): Map<Runtime, Bell> {
-  const bells = new Map<Runtime, Bell>();
+/** Who rings: others, a bell of this thread's for all of its ports; or the module, one for each isolated port. */
+type Waker = Runtime | IsolatedSyncs;
+
+function wakerOf(port: Port): Waker {
+  return port.isolated ?? port.runtime;
+}
+
+function bellsFor(targets: readonly PortTarget[]): Map<Waker, Bell> {
+  const bells = new Map<Waker, Bell>();
   for (const { port } of targets) {
-    const { runtime } = port;
+    const { runtime, isolated } = port;
+    if (isolated) {
+      bells.set(isolated, isolated.bell);
+      // One bell serves those who block and those who await: what is taken from it here may have been for them.
+      sleepersByWaker.get(isolated)?.wake();
+      continue;
+    }
     let bell = blockingBells.get(runtime);
     if (!bell) {
       bell = runtime.bells.create(runtime.token);
@@ -232,11 +249,18 @@ class Sleeper {
   readonly #socket: net.Socket;
   readonly #awake = new Set<() => void>();
 
-  constructor(runtime: Runtime) {
-    this.bell = runtime.bells.create(runtime.token);
+  constructor(bell: Bell) {
+    this.bell = bell;
     this.#socket = new net.Socket({ fd: this.bell.fd, readable: true, writable: false });
     this.#socket.unref();
     this.#socket.on('data', () => this.wake());
+    this.#socket.on('error', () => this.wake());
+    this.#socket.on('end', () => this.wake());
+  }
+
+  /** Closes the bell's descriptor, too. */
+  close(): void {
+    this.#socket.destroy();
   }
 
   wake(): void {
@@ -272,18 +296,27 @@ async function sleepUntilAny(
   enough.abort();
 }
 
-const sleepersByRuntime = new WeakMap<Runtime, Sleeper>();
+const sleepersByWaker = new WeakMap<Waker, Sleeper>();
 
-/** Lets all that await ports of a runtime in this thread look again: one of them was closed. */
-export function wakeSleepers(runtime: Runtime): void {
-  sleepersByRuntime.get(runtime)?.wake();
+/** Lets all that await ports of a waker in this thread look again: one of them was closed. */
+export function wakeSleepers(waker: Waker): void {
+  sleepersByWaker.get(waker)?.wake();
 }
 
-function sleeperOf(runtime: Runtime): Sleeper {
-  let sleeper = sleepersByRuntime.get(runtime);
+/** An isolated port is closed. @returns true if the bell's descriptor was closed with it */
+export function endSleeper(waker: IsolatedSyncs): boolean {
+  const sleeper = sleepersByWaker.get(waker);
+  sleeper?.close();
+  return sleeper !== undefined;
+}
+
+function sleeperOf(port: Port): Sleeper {
+  const waker = wakerOf(port);
+  let sleeper = sleepersByWaker.get(waker);
   if (!sleeper) {
-    sleeper = new Sleeper(runtime);
-    sleepersByRuntime.set(runtime, sleeper);
+    const { isolated, runtime } = port;
+    sleeper = new Sleeper(isolated ? isolated.bell : runtime.bells.create(runtime.token));
+    sleepersByWaker.set(waker, sleeper);
   }
   return sleeper;
 }

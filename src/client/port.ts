@@ -6,9 +6,10 @@ import * as st from '../abi/state.ts';
 import type { Mapping } from '../mem/arena.ts';
 import { os } from '../os/index.ts';
 import type { RegisterReply } from '../protocol/messages.ts';
+import type { IsolatedSyncs } from './isolated.ts';
 import { mapPeers } from './peers.ts';
+import { endSleeper, type PollOptions, pollAsync, wakeSleepers } from './poll.ts';
 import { Queues } from './queues.ts';
-import { type PollOptions, pollAsync, wakeSleepers } from './poll.ts';
 import { Ring } from './ring.ts';
 import { lentRuntime, type Runtime } from './runtime.ts';
 
@@ -48,6 +49,8 @@ export class Port implements Disposable {
   readonly #queues: Queues | undefined;
   readonly #tx: Sync;
   readonly #rx: Sync;
+  /** Where the module runs the syncs. */
+  readonly #isolated: IsolatedSyncs | undefined;
   #closed = false;
 
   /** Not for applications: see open() and attach(). */
@@ -58,8 +61,9 @@ export class Port implements Disposable {
     region: Mapping,
     state: Mapping,
     fds: readonly number[],
-    queues?: Queues,
+    { queues, isolated }: { queues?: Queues | undefined; isolated?: IsolatedSyncs } = {},
   ) {
+    this.#isolated = isolated;
     this.name = name;
     this.memId = reply.memId;
     this.memSize = reply.memSize;
@@ -98,7 +102,7 @@ export class Port implements Disposable {
     const module = runtime.connection!.hello!.pid;
     const queues = reply.kind === 'nic' ? Queues.take(arena, reply, module) : undefined;
     const fds = [region.fd, state.fd];
-    const port = new Port(runtime, name, reply, regionMapping, stateMapping, fds, queues);
+    const port = new Port(runtime, name, reply, regionMapping, stateMapping, fds, { queues });
     port.#populate();
     if (reply.kind !== 'pipe' && reply.kind !== 'nic') port.#showOwner(region.fd);
     if (reply.kind === 'vale' || reply.kind === 'lookup') {
@@ -111,7 +115,7 @@ export class Port implements Disposable {
   static attach(shared: SharedPort): Port {
     const runtime = lentRuntime(shared.memory, shared.system, shared.token);
     const queues = shared.reply.kind === 'nic' ? Queues.lent(runtime.arena, shared.queues) : undefined;
-    return new Port(runtime, shared.name, shared.reply, shared.region, shared.state, [], queues);
+    return new Port(runtime, shared.name, shared.reply, shared.region, shared.state, [], { queues });
   }
 
   /** Extra buffers granted at open. */
@@ -154,6 +158,11 @@ export class Port implements Disposable {
     return this.#runtime;
   }
 
+  /** Set where the module runs the syncs; for poll(). */
+  get isolated(): IsolatedSyncs | undefined {
+    return this.#isolated;
+  }
+
   /**
    * NIOCTXSYNC: sends what lies before head on every bound TX ring.  Never blocks.  A ring that the
    * application has broken is reset (spec api §2.4); one that another thread is syncing is passed over.
@@ -173,6 +182,7 @@ export class Port implements Disposable {
   }
 
   txSyncRing(ring: Ring): number {
+    if (this.#isolated) return this.#isolated.sync(ring.kring);
     const slot = this.#reply.state.slot;
     let answer = this.#transmit(ring.kring);
     // The switch may change again while we look; whoever changes it for ever only gets itself more work.
@@ -219,6 +229,7 @@ export class Port implements Disposable {
   }
 
   rxSyncRing(ring: Ring): number {
+    if (this.#isolated) return this.#isolated.sync(ring.kring);
     const answer = this.#rx(this.#state.address, ring.kring, this.#runtime.token, this.#reply.state.slot);
     if (answer & st.SYNC_RING_BELLS) this.#runtime.bells.ringCollected();
     return answer;
@@ -265,8 +276,10 @@ export class Port implements Disposable {
     const { view } = this.#runtime.arena;
     const drops: Record<string, number> = {};
     for (const ring of this.txRings) {
+      const isolated = this.#isolated?.drops(ring.kring);
       st.DROP_NAMES.forEach((name, reason) => {
-        const count = Number(view.getBigUint64(ring.kring + st.KR_DROPS + 8 * reason, true));
+        const count =
+          isolated?.[reason] ?? Number(view.getBigUint64(ring.kring + st.KR_DROPS + 8 * reason, true));
         if (count > 0) drops[name] = (drops[name] ?? 0) + count;
       });
     }
@@ -278,6 +291,11 @@ export class Port implements Disposable {
    * Workers sharing one ring take turns; the port is closed here, when they are done.
    */
   share(ringId?: number): SharedPort {
+    if (this.#isolated)
+      throw new NetmapError(
+        'EOPNOTSUPP',
+        `Cannot share "${this.name}" with a worker: it is isolated; open its rings one by one, each in its worker`,
+      );
     const { arena, system, token } = this.#runtime;
     const chosen = <R extends { index: number }>(rings: R[]) =>
       rings.filter(({ index }) => ringId === undefined || index === ringId);
@@ -298,7 +316,8 @@ export class Port implements Disposable {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    wakeSleepers(this.#runtime);
+    wakeSleepers(this.#isolated ?? this.#runtime);
+    const ended = this.#isolated && endSleeper(this.#isolated) ? this.#isolated.bell.fd : -1;
     const { connection, arena } = this.#runtime;
     if (!connection) return; // Lent: its owner closes it.
     this.#queues?.close();
@@ -309,7 +328,7 @@ export class Port implements Disposable {
     } catch (error) {
       if (!(error instanceof NetmapError && error.code === 'EPIPE')) throw error; // No module: nothing to give back to.
     } finally {
-      for (const fd of this.#fds) os.closeFd(fd);
+      for (const fd of this.#fds) if (fd !== ended) os.closeFd(fd);
     }
   }
 

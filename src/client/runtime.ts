@@ -7,7 +7,7 @@ import { Lookups } from '../dataplane/lookups.ts';
 import { Arena } from '../mem/arena.ts';
 import { os } from '../os/index.ts';
 import { runtimeDirectory } from '../protocol/directory.ts';
-import { Connection } from './connection.ts';
+import { Connection, type Who } from './connection.ts';
 
 export interface Runtime {
   readonly arena: Arena;
@@ -16,7 +16,7 @@ export interface Runtime {
   readonly lookups: Lookups;
   /** Names this client in rings it is busy with. */
   readonly token: number;
-  /** Where system memory is mapped. */
+  /** Where system memory is mapped; 0 if this thread's ports are isolated. */
   readonly system: number;
   readonly connection: Connection | undefined;
 }
@@ -25,19 +25,35 @@ const runtimes = new Map<string, Promise<Runtime>>();
 const lent = new Map<SharedArrayBuffer, Runtime>();
 
 /** The runtime of this thread for a module's directory, made at first use. */
-export function runtimeFor(purpose: string, directory = runtimeDirectory(), pass?: string): Promise<Runtime> {
-  const known = runtimes.get(directory);
+export function runtimeFor(purpose: string, directory = runtimeDirectory(), who: Who = {}): Promise<Runtime> {
+  const key = who.isolated ? `isolated ${directory}` : directory;
+  const known = runtimes.get(key);
   if (known) return known;
-  const made = create(directory, purpose, pass);
-  runtimes.set(directory, made);
-  made.catch(() => runtimes.delete(directory));
+  const made = create(directory, purpose, who);
+  runtimes.set(key, made);
+  made.catch(() => runtimes.delete(key));
+  // A lost module ends isolated ports; the next one is asked anew.
+  if (who.isolated)
+    void made
+      .then(({ connection }) => connection!.ended())
+      .then(
+        () => runtimes.delete(key),
+        () => {},
+      );
   return made;
 }
 
-async function create(directory: string, purpose: string, pass?: string): Promise<Runtime> {
-  const connection = await Connection.open(directory, purpose, pass);
+/** One arena for all isolated ports of this thread. */
+let isolatedArena: Arena | undefined;
+
+async function create(directory: string, purpose: string, who: Who): Promise<Runtime> {
+  const connection = await Connection.open(directory, purpose, who);
   try {
     const { token, system } = connection.hello!;
+    if (!system) {
+      isolatedArena ??= Arena.create();
+      return make(isolatedArena, 0, token, connection);
+    }
     const arena = Arena.create();
     // The descriptor stays open: through it a later module finds what this one made.
     const object = os.openObject(system);

@@ -26,7 +26,9 @@ const recordSchema = v.object({
   lookups: v.array(v.object({ ...adapter, sw: v.string() })),
   nextToken: n,
   nextRegistration: n,
-  clients: v.array(v.object({ token: n, pid: n, startTime: v.string() })),
+  clients: v.array(
+    v.object({ token: n, pid: n, startTime: v.string(), isolated: v.optional(v.boolean(), false) }),
+  ),
   regions: v.array(
     v.object({
       slot: n,

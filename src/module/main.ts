@@ -4,25 +4,38 @@ import fs from 'node:fs';
 import { parseArgs } from 'node:util';
 import { NetmapError } from '../abi/errors.ts';
 import { os } from '../os/index.ts';
-import { ensureDirectory, lockPath, runtimeDirectory, socketPath } from '../protocol/directory.ts';
+import {
+  admitGroup,
+  ensureDirectory,
+  groupByName,
+  lockPath,
+  runtimeDirectory,
+  socketPath,
+} from '../protocol/directory.ts';
 import { Module } from './module.ts';
 import { serve } from './server.ts';
 
-const USAGE = `usage: netmapd [-h] [-x SECONDS]
+const USAGE = `usage: netmapd [-h] [-x SECONDS] [-g GROUP]
 netmap's module: owns names, ports and memory of a runtime directory (NETMAP_DIR). Started by
 "nm-loader l", or on demand by the first program that opens a port.
   -x SECONDS   go away so long after the last client (default: stay)
+  -g GROUP     let users of this group open ports, in isolated mode (default: nobody but the owner)
   -h           this text
 `;
 
 function main(): void {
   const { values } = parseArgs({
-    options: { x: { type: 'string', short: 'x' }, h: { type: 'boolean', short: 'h' } },
+    options: {
+      x: { type: 'string', short: 'x' },
+      g: { type: 'string', short: 'g' },
+      h: { type: 'boolean', short: 'h' },
+    },
   });
   if (values.h) {
     process.stdout.write(USAGE);
     return;
   }
+  const group = values.g === undefined ? undefined : groupByName(values.g);
   const directory = runtimeDirectory();
   ensureDirectory(directory);
   const path = socketPath(directory);
@@ -43,6 +56,12 @@ function main(): void {
     used: () => idle.update(module.users),
   });
   server.on('listening', () => {
+    try {
+      if (group !== undefined) admitGroup(directory, group);
+    } catch (error) {
+      fs.rmSync(path, { force: true });
+      fail(error);
+    }
     process.stdout.write(`ready ${process.pid}\n`);
     if (crashed) module.relink().catch((error) => console.error(error));
   });
@@ -57,6 +76,7 @@ function main(): void {
   async function unload(): Promise<void> {
     server.close();
     await module.close();
+    if (group !== undefined) admitGroup(directory, undefined);
     fs.rmSync(path, { force: true });
     fs.rmSync(lockPath(directory), { force: true });
     process.exit(0);

@@ -9,12 +9,14 @@ import { Bells } from '../dataplane/bells.ts';
 import { instantiate } from '../dataplane/dataplane.ts';
 import { Arena } from '../mem/arena.ts';
 import { type ObjectRef, os } from '../os/index.ts';
-import type { HelloReply, Status } from '../protocol/messages.ts';
+import type { HelloReply, RegisterReply, RegisterRequest, Reply, Status } from '../protocol/messages.ts';
 import type { Adapter, ValePort } from './adapter.ts';
 import { restore } from './adopt.ts';
 import { type RegistryRecord, readRecord, writeRecord } from './journal.ts';
+import { Isolation } from './isolation.ts';
 import { Links } from './links.ts';
 import { Memory } from './memory.ts';
+import { RegionUsers } from './permission.ts';
 import { Proxies } from './proxies.ts';
 import { recordOf } from './record.ts';
 import { Registry } from './registry.ts';
@@ -27,8 +29,24 @@ export interface Client {
   readonly startTime: string;
   /** A worker of the module's own: may open what belongs to the switches. */
   readonly internal: boolean;
+  /** Maps nothing but its own regions. */
+  readonly isolated: boolean;
+  /** User that it runs as. */
+  readonly uid: number;
   /** False between a module's restart and the client's return. */
   connected: boolean;
+}
+
+/** A client of the module's own user that maps what it must. */
+const TRUSTED = { internal: false, isolated: false, uid: process.getuid?.() ?? 0 };
+
+/** What a client says of itself. */
+export interface Introduction {
+  pid: number;
+  startTime: string;
+  token?: number | undefined;
+  pass?: string | undefined;
+  isolated?: boolean | undefined;
 }
 
 export class Module {
@@ -41,6 +59,8 @@ export class Module {
   readonly #system: ObjectRef;
   readonly #systemAddress: number;
   readonly proxies: Proxies;
+  readonly isolation: Isolation;
+  readonly #users = new RegionUsers();
   readonly #links: Links;
   readonly #lost: NodeJS.Timeout;
   #nextToken = 1;
@@ -51,6 +71,7 @@ export class Module {
     this.#arena = Arena.create();
     this.#links = new Links(directory, this.pass);
     this.proxies = new Proxies(directory, this.pass);
+    this.isolation = new Isolation(directory, this.pass);
     const name = `netmap-system ${directory}`.slice(0, 240);
     const old = survivors ? openFirst(os.findObjects(name)) : undefined;
     const object = old ?? os.createObject(name, st.SYS_SIZE);
@@ -91,8 +112,11 @@ export class Module {
     return this.registry.registrations.size;
   }
 
-  /** A client introduces itself, for the first time or, with its token, after the module's restart. */
-  hello(pid: number, startTime: string, token?: number, pass?: string): Client {
+  /**
+   * A client introduces itself, for the first time or, with its token, after the module's restart.
+   * @param uid  user that its memory will belong to
+   */
+  hello({ pid, startTime, token, pass, isolated = false }: Introduction, uid = TRUSTED.uid): Client {
     const known = token === undefined ? undefined : this.clients.get(token);
     if (known && known.pid === pid && known.startTime === startTime) {
       known.connected = true;
@@ -105,19 +129,69 @@ export class Module {
       );
     }
     const internal = pass !== undefined && pass === this.pass;
-    const client: Client = { token: this.#nextToken++, pid, startTime, internal, connected: true };
+    const who = { token: this.#nextToken++, pid, startTime };
+    const client: Client = { ...who, internal, isolated, uid, connected: true };
     this.clients.set(client.token, client);
     this.keep();
     return client;
   }
 
+  /** REGISTER, in memory that is the client's user's. @throws NetmapError EACCES, and what the registry answers. */
+  register(client: Client, request: RegisterRequest): RegisterReply {
+    const { memory, registrations } = this.registry;
+    const wanted = request.memId;
+    if (memory.hasRegion(wanted)) this.#users.check(memory.regionById(wanted), client.uid, request.name);
+    return this.change((registry) => {
+      const reply = registry.register(client, request);
+      if (client.internal) return reply;
+      try {
+        this.#users.claim(registrations.get(reply.registration)!.adapter.region, client.uid, request.name);
+      } catch (error) {
+        registry.release(client, reply.registration);
+        throw error;
+      }
+      return reply;
+    });
+  }
+
+  /** The same for a client that maps only its own region. @returns the ticket for its descriptors besides. */
+  async registerIsolated(client: Client, request: RegisterRequest): Promise<Reply<'registerIsolated'>> {
+    const reply = this.register(client, request);
+    try {
+      if (reply.kind === 'nic')
+        throw new NetmapError(
+          'EOPNOTSUPP',
+          `Cannot open "${request.name}" in isolated mode: network interfaces are served in direct mode only`,
+        );
+      return shownToIsolated(reply, await this.isolation.add(request, reply, client.uid));
+    } catch (error) {
+      // Gone with its client, perhaps, while the thread was opening the port.
+      if (this.registry.registrations.has(reply.registration)) this.release(client, reply.registration);
+      throw error;
+    }
+  }
+
+  /** Ends a registration. @throws NetmapError EINVAL. */
+  async release(client: Client, registration: number): Promise<void> {
+    this.registry.checkOwner(client, registration);
+    await this.isolation.remove(registration);
+    this.registry.release(client, registration);
+    this.keep();
+  }
+
   helloReply(client: Client): HelloReply {
-    return { token: client.token, pid: process.pid, version: VERSION, system: this.#system };
+    const shown = { token: client.token, pid: process.pid, version: VERSION };
+    return client.isolated ? shown : { ...shown, system: this.#system };
   }
 
   /** A client is gone, in whatever way. */
-  goodbye(client: Client): void {
+  async goodbye(client: Client): Promise<void> {
     if (!this.clients.delete(client.token)) return;
+    if (client.isolated) {
+      const { registrations } = this.registry;
+      const own = [...registrations.values()].filter(({ token }) => token === client.token);
+      await Promise.all(own.map(({ id }) => this.isolation.remove(id)));
+    }
     this.registry.releaseClient(client.token);
     this.keep();
   }
@@ -144,6 +218,7 @@ export class Module {
   /** Before the process ends. */
   async close(): Promise<void> {
     await this.#links.stopAll();
+    await this.isolation.close();
   }
 
   /** Has the frames of what a port stands for come and go, if it stands for anything. */
@@ -182,8 +257,10 @@ export class Module {
       .filter((client) => os.startTime(client.pid) === client.startTime)
       .map(({ pid }) => pid);
     const lost = restore(this.registry, record, [...new Set(holders)]);
-    for (const { token, pid, startTime } of record.clients) {
-      this.clients.set(token, { token, pid, startTime, internal: false, connected: false });
+    for (const { token, pid, startTime, isolated } of record.clients) {
+      // Whose syncs the dead module ran has no more; its ports are gone, and it knows.
+      if (isolated) lost.add(token);
+      else this.clients.set(token, { ...TRUSTED, token, pid, startTime, connected: false });
     }
     for (const token of lost) this.registry.releaseClient(token);
     this.#dropDead();
@@ -205,10 +282,31 @@ export class Module {
   /** Between a restart and its return, a client's death shows in the process table only. */
   #dropDead(): void {
     for (const client of [...this.clients.values()]) {
-      if (!client.connected && os.startTime(client.pid) !== client.startTime) this.goodbye(client);
+      if (!client.connected && os.startTime(client.pid) !== client.startTime) void this.goodbye(client);
     }
     if (!this.#anyLost()) clearInterval(this.#lost);
   }
+}
+
+/** What an isolated client is told of its registration: nothing of private state, no descriptors. */
+function shownToIsolated(reply: RegisterReply, ticket: string): Reply<'registerIsolated'> {
+  const { registration, adapter, kind, memSize, memId, txRings, rxRings, txSlots, rxSlots } = reply;
+  const { extraBufs, ifOfs, region, tx, rx } = reply;
+  const { ifs, rings, bufs } = region;
+  const place = ({ index, ringOfs }: { index: number; ringOfs: number }) => ({ index, ringOfs });
+  const sizes = { memSize, memId, txRings, rxRings, txSlots, rxSlots };
+  return {
+    registration,
+    adapter,
+    kind,
+    ...sizes,
+    extraBufs,
+    ifOfs,
+    region: { ifs, rings, bufs },
+    tx: tx.map(place),
+    rx: rx.map(place),
+    ticket,
+  };
 }
 
 function openFirst(refs: readonly ObjectRef[]) {

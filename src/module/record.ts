@@ -24,7 +24,7 @@ export function recordOf(registry: Registry, clients: readonly Client[], nextTok
   return {
     nextToken,
     nextRegistration,
-    clients: clients.map(({ token, pid, startTime }) => ({ token, pid, startTime })),
+    clients: clients.map(({ token, pid, startTime, isolated }) => ({ token, pid, startTime, isolated })),
     regions: [...regions].map(({ slot, memId, object, geometry }) => ({ slot, memId, object, geometry })),
     states: [...states].map(({ slot, object }) => ({ slot, object })),
     switches: switches.map(({ name, index, state }) => ({ name, index, state: state.slot })),

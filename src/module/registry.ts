@@ -110,13 +110,16 @@ export class Registry {
     return this.ports.open(request);
   }
 
+  /** @throws NetmapError EINVAL if the client has no registration of that id. */
+  checkOwner(requester: Requester, id: number): Registration {
+    const registration = this.registrations.get(id);
+    if (registration?.token === requester.token) return registration;
+    throw new NetmapError('EINVAL', `Cannot close registration ${id}: this client has none of that number`);
+  }
+
   /** Ends a registration. @throws NetmapError EINVAL if the client has none of that id. */
   release(requester: Requester, id: number): void {
-    const registration = this.registrations.get(id);
-    if (registration?.token !== requester.token) {
-      throw new NetmapError('EINVAL', `Cannot close registration ${id}: this client has none of that number`);
-    }
-    this.#end(registration);
+    this.#end(this.checkOwner(requester, id));
     this.#collect();
   }
 

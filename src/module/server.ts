@@ -7,7 +7,7 @@ import * as v from 'valibot';
 import { NetmapError } from '../abi/errors.ts';
 import { NR_REG_NIC_SW } from '../abi/netmap.ts';
 import { LOOKUP_AREA_SIZE } from '../abi/state.ts';
-import { os } from '../os/index.ts';
+import { os, type Peer } from '../os/index.ts';
 import {
   describeIssues,
   MAX_REPLY,
@@ -19,8 +19,9 @@ import {
 import { RequestStream } from '../protocol/stream.ts';
 import { BinarySession } from './binary/session.ts';
 import { checkAttach } from './binding.ts';
-import type { Client, Module } from './module.ts';
+import type { Client, Introduction, Module } from './module.ts';
 import { resolveValeName } from './names.ts';
+import { checkGuest, checkGuestRequest, isGuest, memoryUser } from './permission.ts';
 
 /** A client that has begun a line must end it within this time. */
 const LINE_TIMEOUT_MS = 5000;
@@ -51,11 +52,13 @@ class Connection {
   #binary: BinarySession | undefined;
   #lineTimer: NodeJS.Timeout | undefined;
   client: Client | undefined;
+  readonly #peer: Peer;
 
   constructor(module: Module, socket: net.Socket, events: ServerEvents) {
     this.module = module;
     this.events = events;
     this.#socket = socket;
+    this.#peer = os.peerOf(descriptorOf(socket));
     socket.on('data', (chunk) => this.#receive(Buffer.from(chunk)));
     socket.on('error', () => socket.destroy());
     socket.on('close', () => void this.#closed());
@@ -65,6 +68,8 @@ class Connection {
     clearTimeout(this.#lineTimer);
     try {
       for (const said of this.#stream.push(chunk)) {
+        if ('frame' in said && this.isGuest)
+          throw new NetmapError('EACCES', 'Cannot take frames from another user: use the library');
         if ('frame' in said) void this.#session().take(said.frame);
         else if (said.line !== '') void this.#answer(said.line);
       }
@@ -89,8 +94,9 @@ class Connection {
     try {
       const request = parse(line);
       id = request.id;
+      if (this.isGuest) checkGuest(request.op);
       const ok = await (handlers[request.op] as Handler<Operation>)(request, this);
-      this.#send({ id, ok });
+      if (ok !== undefined) this.#send({ id, ok });
     } catch (error) {
       if (!(error instanceof NetmapError)) console.error(error);
       const { code, message } =
@@ -118,7 +124,7 @@ class Connection {
   /** The conversation in frames, begun with the first of them. */
   #session(): BinarySession {
     if (this.#binary) return this.#binary;
-    this.client ??= this.module.hello(process.pid, os.startTime(process.pid));
+    this.client ??= this.module.hello({ pid: process.pid, startTime: os.startTime(process.pid) });
     this.events.used();
     this.#binary = new BinarySession(this.module, this.client, (reply) => this.#write(reply));
     return this.#binary;
@@ -128,8 +134,38 @@ class Connection {
     clearTimeout(this.#lineTimer);
     if (!this.client) return;
     await this.#binary?.close();
-    this.module.goodbye(this.client);
+    await this.module.goodbye(this.client);
     this.events.used();
+  }
+
+  /** Somebody of another user. */
+  get isGuest(): boolean {
+    return isGuest(this.#peer);
+  }
+
+  /** Takes a client in; of guests only what the system says of them is believed. */
+  introduce(said: Introduction): Client {
+    if (!this.isGuest) return this.module.hello(said, memoryUser(this.#peer));
+    const { pid, uid } = this.#peer;
+    return this.module.hello({ pid, startTime: os.startTime(pid), isolated: true }, uid);
+  }
+
+  /** Gives what a ticket is good for to whoever is at the other end, and hangs up. */
+  handOver(id: number, ticket: string): void {
+    const answer = `${JSON.stringify({ id, ok: {} })}\n`;
+    const peer = { ...this.#peer, uid: memoryUser(this.#peer) };
+    this.module.isolation.collect(ticket, peer, descriptorOf(this.#socket), answer);
+    this.#socket.end();
+  }
+
+  /** @throws NetmapError EPROTO: it did not say that it is isolated. */
+  requireIsolated(): Client {
+    const client = this.requireClient();
+    if (client.isolated) return client;
+    throw new NetmapError(
+      'EPROTO',
+      'Cannot open an isolated port: the client did not say "hello" as isolated',
+    );
   }
 
   /** The client behind this connection. @throws NetmapError EPROTO before its hello. */
@@ -139,24 +175,37 @@ class Connection {
   }
 }
 
+/** What the system knows a socket of Node's by. */
+function descriptorOf(socket: net.Socket): number {
+  return (socket as unknown as { _handle: { fd: number } })._handle.fd;
+}
+
 const handlers: { [O in Operation]: Handler<O> } = {
-  hello({ pid, startTime, token, pass }, connection) {
+  hello({ pid, startTime, token, pass, isolated }, connection) {
     if (connection.client) throw new NetmapError('EPROTO', 'Cannot say "hello" twice on one connection');
-    connection.client = connection.module.hello(pid, startTime, token, pass);
+    connection.client = connection.introduce({ pid, startTime, token, pass, isolated });
     connection.events.used();
     return connection.module.helloReply(connection.client);
   },
   register(request, connection) {
-    const reply = connection.module.registry.register(connection.requireClient(), request);
-    connection.module.keep();
-    return reply;
+    return connection.module.register(connection.requireClient(), request);
   },
-  release({ registration }, connection) {
-    connection.module.registry.release(connection.requireClient(), registration);
-    connection.module.keep();
+  registerIsolated(request, connection) {
+    if (connection.isGuest) checkGuestRequest(request);
+    return connection.module.registerIsolated(connection.requireIsolated(), request);
+  },
+  collect({ id, ticket }, connection) {
+    connection.handOver(id, ticket);
+    return undefined; // The answer went with the descriptors.
+  },
+  async release({ registration }, connection) {
+    await connection.module.release(connection.requireClient(), registration);
     return {};
   },
-  portInfo: (request, { module }) => module.registry.portInfo(request),
+  portInfo(request, { module, isGuest: guest }) {
+    if (guest) checkGuestRequest(request);
+    return module.registry.portInfo(request);
+  },
   async valeAttach(request, { module }) {
     checkAttach(request);
     return {

@@ -40,8 +40,12 @@ export const requestSchema = v.variant('op', [
     startTime: text,
     token: v.optional(u32),
     pass: v.optional(text),
+    /** Maps nothing but its own regions; the module runs its syncs. */
+    isolated: v.optional(v.boolean()),
   }),
   v.object({ id, op: v.literal('register'), ...register.entries }),
+  v.object({ id, op: v.literal('registerIsolated'), ...register.entries }),
+  v.object({ id, op: v.literal('collect'), ticket: text }),
   v.object({ id, op: v.literal('release'), registration: id }),
   v.object({ id, op: v.literal('portInfo'), ...register.entries }),
   v.object({ id, op: v.literal('valeAttach'), name, mode: u32, ringId: u16, memId: u16 }),
@@ -92,7 +96,8 @@ const queue = v.object({
   parts: v.array(v.object({ at: u32, size: u32, pageOffset: id })),
 });
 
-const hello = v.object({ token: u32, pid, version: text, system: objectRef });
+/** Isolated clients are told of no memory but their own. */
+const hello = v.object({ token: u32, pid, version: text, system: v.optional(objectRef) });
 export type HelloReply = v.InferOutput<typeof hello>;
 
 const portInfo = v.object({
@@ -125,6 +130,22 @@ const registered = v.object({
   held: v.array(u32),
 });
 export type RegisterReply = v.InferOutput<typeof registered>;
+
+const isolatedRing = v.object({ index: u16, ringOfs: u32 });
+
+/** A registration whose syncs the module runs: its memory is handed over against the ticket. */
+const registeredIsolated = v.object({
+  registration: id,
+  adapter: v.string(),
+  kind: registered.entries.kind,
+  ...portInfo.entries,
+  extraBufs: u32,
+  ifOfs: u32,
+  region: v.object({ ifs: pool, rings: pool, bufs: pool }),
+  tx: v.array(isolatedRing),
+  rx: v.array(isolatedRing),
+  ticket: text,
+});
 
 /** A place on a switch: VALE_LIST's bridge and port index. */
 const listed = v.object({ name: v.string(), bridge: u16, port: u32 });
@@ -160,6 +181,8 @@ export type Status = v.InferOutput<typeof status>;
 export const replySchemas = {
   hello,
   register: registered,
+  registerIsolated: registeredIsolated,
+  collect: v.object({}),
   release: v.object({}),
   portInfo,
   valeAttach: v.object({ port: u32 }),

@@ -46,7 +46,7 @@ export class Descriptor {
         'EBUSY',
         `Cannot register "${request.name}": this descriptor has a registration already`,
       );
-    this.#reply = this.module.change((registry) => registry.register(this.client, request));
+    this.#reply = this.module.register(this.client, request);
     this.#request = request;
     return this.#reply;
   }

@@ -1,0 +1,225 @@
+// A thread of the module that runs the syncs of isolated clients, all of them: each asks through a page of its own
+// (abi/isolated.ts), the thread looks at the pages in turn, and sleeps when nobody has asked for a while.
+
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import * as is from '../abi/isolated.ts';
+import * as abi from '../abi/netmap.ts';
+import * as st from '../abi/state.ts';
+import type { Port, Ring } from '../client/index.ts';
+import { openInternal } from '../client/open.ts';
+import type { IsolatedTask, ThreadOrder } from '../module/isolation.ts';
+import { os } from '../os/index.ts';
+
+/** Under load the next wish is there within microseconds; a sleep and its end cost ten times that. */
+const LOOK_AGAIN_MS = 0.05;
+/** Only after sleeps shorter than this does looking again pay. */
+const SHORT_SLEEP_MS = 0.15;
+/** Rounds between looks at the clock. */
+const ROUNDS = 16;
+/** A thread that blocks for ever could not be ended with its process. */
+const LONGEST_SLEEP_MS = 3000;
+const POLLIN = 1;
+const SAFE_BITS = st.SYNC_REINIT | st.SYNC_ERROR | st.SYNC_BUSY;
+
+interface Lane {
+  readonly ring: Ring;
+  readonly transmits: boolean;
+  /** Word of the lane in the arena. */
+  readonly at: number;
+  armed: boolean;
+}
+
+class Guest {
+  readonly port: Port;
+  readonly lanes: readonly Lane[];
+  readonly line: number;
+  readonly bell: number;
+  readonly #page: { address: number; size: number };
+  readonly #words: Int32Array;
+
+  constructor(port: Port, { page, line, bell }: IsolatedTask) {
+    const { arena } = port.runtime;
+    this.port = port;
+    this.line = line;
+    this.bell = bell;
+    this.#words = arena.words;
+    this.#page = arena.mapOwn(page.fd, page.ino, page.size);
+    const first = (this.#page.address + is.PAGE_LANES) >> 2;
+    this.lanes = [...port.txRings, ...port.rxRings].map((ring, i) => ({
+      ring,
+      transmits: i < port.txRings.length,
+      at: first + i * (is.LANE_SIZE / 4),
+      armed: false,
+    }));
+  }
+
+  /** Does what is asked for. @returns true if anything was. */
+  serve(): boolean {
+    const words = this.#words;
+    let served = false;
+    for (const lane of this.lanes) {
+      const asked = Atomics.load(words, lane.at + is.LANE_ASKED / 4);
+      if (asked === words[lane.at + is.LANE_DONE / 4]) continue;
+      words[lane.at + is.LANE_ANSWER / 4] = this.#grant(lane, words[lane.at + is.LANE_WISH / 4]!);
+      Atomics.store(words, lane.at + is.LANE_DONE / 4, asked);
+      if (Atomics.load(words, lane.at + is.LANE_WAITS / 4) !== 0) os.ring(this.line);
+      served = true;
+    }
+    return served;
+  }
+
+  get asks(): boolean {
+    return this.lanes.some(
+      ({ at }) => Atomics.load(this.#words, at + is.LANE_ASKED / 4) !== this.#words[at + is.LANE_DONE / 4],
+    );
+  }
+
+  showSleep(): void {
+    Atomics.store(this.#words, (this.#page.address + is.PAGE_MODULE_SLEEPS) >> 2, 1);
+  }
+
+  /** Our bell rang: tells the client if it was for a ring of its. */
+  tell(bellId: number): void {
+    let rung = false;
+    for (const lane of this.lanes) {
+      if (!lane.armed || this.#isArmed(lane.ring, bellId)) continue;
+      lane.armed = false;
+      rung = true;
+    }
+    if (rung) os.ring(this.bell);
+  }
+
+  async close(): Promise<void> {
+    this.port.runtime.arena.unmapOwn(this.#page);
+    await this.port.close();
+  }
+
+  #grant(lane: Lane, wish: number): number {
+    const { ring } = lane;
+    switch (wish) {
+      case is.WISH_ARM:
+        lane.armed = true;
+        return this.port.runtime.dataPlane.armBell(ring.kring, bellOf(this.port).id) ? 1 : 0;
+      case is.WISH_DROPS: {
+        const { bytes } = this.port.runtime.arena;
+        const from = ring.kring + st.KR_DROPS;
+        bytes.copyWithin(lane.at * 4 + is.LANE_DROPS, from, from + 8 * st.DROP_REASONS);
+        return 0;
+      }
+      default:
+        return SAFE_BITS & (lane.transmits ? this.port.txSyncRing(ring) : this.port.rxSyncRing(ring));
+    }
+  }
+
+  /** A ring gives its bell up when it rings it. */
+  #isArmed(ring: Ring, bellId: number): boolean {
+    const at = (ring.kring + st.KR_WAITERS) >> 2;
+    for (let i = 0; i < st.WAITERS; i++) if (Atomics.load(this.#words, at + i) === bellId) return true;
+    return false;
+  }
+}
+
+type ThreadBell = ReturnType<Port['runtime']['bells']['create']>;
+let threadBell: ThreadBell | undefined;
+
+/** The bell that rings of all guests are armed with. */
+function bellOf({ runtime }: Port): ThreadBell {
+  threadBell ??= runtime.bells.create(runtime.token);
+  return threadBell;
+}
+
+const { directory, pass, controlFd } = workerData as { directory: string; pass: string; controlFd: number };
+const guests = new Map<number, Guest>();
+let fds = new Uint8Array(new ArrayBuffer(64 * 8));
+let lastSleepMs = Number.POSITIVE_INFINITY;
+
+/** Blocks until the module has an order for us. */
+function serveUntilOrdered(): void {
+  for (;;) {
+    let served = false;
+    for (const guest of guests.values()) if (guest.serve()) served = true;
+    if (!served && !(lastSleepMs < SHORT_SLEEP_MS && askedSoon())) {
+      for (const guest of guests.values()) guest.showSleep();
+      let asks = false;
+      for (const guest of guests.values()) if (guest.asks) asks = true;
+      if (!asks && sleep()) return;
+    } else if (ordered()) return;
+  }
+}
+
+function askedSoon(): boolean {
+  const until = performance.now() + LOOK_AGAIN_MS;
+  do {
+    for (let round = 0; round < ROUNDS; round++)
+      for (const guest of guests.values()) if (guest.asks) return true;
+  } while (performance.now() < until);
+  return false;
+}
+
+let busyRounds = 0;
+
+/** Somebody who never stops asking must not keep orders, nor the sleepers' bell, from being seen. */
+function ordered(): boolean {
+  if (++busyRounds % ROUNDS !== 0) return false;
+  return wait(0);
+}
+
+function sleep(): boolean {
+  const asleep = performance.now();
+  const isOrdered = wait(LONGEST_SLEEP_MS);
+  lastSleepMs = performance.now() - asleep;
+  return isOrdered;
+}
+
+/** @returns true if there is an order. */
+function wait(timeoutMs: number): boolean {
+  const all = [...guests.values()];
+  const waited = [controlFd, ...(threadBell ? [threadBell.fd] : []), ...all.map(({ line }) => line)];
+  if (fds.length < waited.length * 8) fds = new Uint8Array(new ArrayBuffer(waited.length * 16));
+  const view = new DataView(fds.buffer);
+  waited.forEach((fd, i) => {
+    view.setInt32(8 * i, fd, true);
+    view.setInt16(8 * i + 4, POLLIN, true);
+    view.setInt16(8 * i + 6, 0, true);
+  });
+  os.poll(fds, waited.length, timeoutMs);
+  const ready = (i: number) => view.getInt16(8 * i + 6, true) !== 0;
+  const firstLine = waited.length - all.length;
+  if (threadBell && ready(1)) {
+    threadBell.empty();
+    for (const guest of all) guest.tell(threadBell.id);
+  }
+  for (let i = firstLine; i < waited.length; i++) if (ready(i)) os.drainBell(waited[i]!);
+  if (!ready(0)) return false;
+  os.drainBell(controlFd);
+  return true;
+}
+
+async function obey(order: ThreadOrder): Promise<void> {
+  if (order.do === 'end') process.exit();
+  if (order.do === 'remove') {
+    const guest = guests.get(order.registration);
+    guests.delete(order.registration);
+    await guest?.close();
+    return;
+  }
+  const { name, request, registration } = order.task;
+  const { mode, ringId, flags } = request;
+  const port = await openInternal({ name, mode, ringId, flags: flags & ~abi.NR_EXCLUSIVE }, directory, pass);
+  guests.set(registration, new Guest(port, order.task));
+}
+
+for (;;) {
+  const received = receiveMessageOnPort(parentPort!) as { message: ThreadOrder } | undefined;
+  if (!received) {
+    serveUntilOrdered();
+    continue;
+  }
+  const { id } = received.message;
+  try {
+    await obey(received.message);
+    parentPort!.postMessage({ id });
+  } catch (error) {
+    parentPort!.postMessage({ id, error: (error as Error).message });
+  }
+}
