@@ -13,6 +13,8 @@ import type { RegisterReply, Reply } from '../protocol/messages.ts';
 const COLLECT_MS = 5000;
 /** The answer is there within microseconds while the thread is awake. */
 const LOOKS = 2000;
+/** After so many of them others get the CPU: the thread may be waiting for this very one. */
+const LOOKS_IN_A_ROW = 100;
 /** The line says when the thread is gone; a look by the clock costs nothing. */
 const LONGEST_WAIT_MS = 1000;
 
@@ -107,6 +109,7 @@ export class IsolatedSyncs {
     if (Atomics.exchange(words, this.#sleeps, 0) !== 0) os.ring(this.#line);
     for (let look = 0; look < LOOKS; look++) {
       if (Atomics.load(words, at + is.LANE_DONE / 4) === number) return words[at + is.LANE_ANSWER / 4]!;
+      if (look % LOOKS_IN_A_ROW === LOOKS_IN_A_ROW - 1) os.giveWay();
     }
     Atomics.store(words, at + is.LANE_WAITS / 4, 1);
     while (Atomics.load(words, at + is.LANE_DONE / 4) !== number && !this.#gone) this.#sleep();

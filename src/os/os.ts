@@ -89,6 +89,8 @@ export interface Os {
 
   /** When a process was started, in ticks since boot; '' if there is none: tells a pid used again from the old one. */
   startTime(pid: number): string;
+  /** Lets others have this CPU, if any of them wait for it. */
+  giveWay(): void;
   /** Keeps this thread on one CPU. @throws NetmapError EINVAL. */
   pinThread(cpu: number): void;
   /** Takes the lock file for the life of this process; -1 if somebody has it. */

@@ -23,6 +23,7 @@ export const read = lib.func('int64_t read(int fd, void *bytes, size_t count)');
 export const ppoll = lib.func('int ppoll(void *fds, uint64_t count, const void *timeout, void *mask)');
 export const flock = lib.func('int flock(int fd, int operation)');
 export const schedSetaffinity = lib.func('int sched_setaffinity(int pid, size_t size, const void *mask)');
+export const schedYield = lib.func('int sched_yield()');
 export const eventfd = lib.func('int eventfd(unsigned int initial, int flags)');
 export const socket = lib.func('int socket(int domain, int type, int protocol)');
 export const connect = lib.func('int connect(int fd, const void *address, unsigned int size)');

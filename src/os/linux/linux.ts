@@ -221,6 +221,7 @@ export const linux: Os = {
   poll: libc.waitFor,
   startTime,
   pinThread,
+  giveWay: () => void libc.schedYield(),
   lockFile,
   hasInterface: (name) => name !== '' && !name.includes('/') && fs.existsSync(`/sys/class/net/${name}`),
   findObjects,
