@@ -8,7 +8,7 @@ ASC_COMMON = --runtime stub --importMemory --sharedMemory --initialMemory 65536 
 ASC_release = -O3 --noAssert
 ASC_debug   = --debug --sourceMap
 
-.PHONY: all build demo test bench check types lint format layers clean
+.PHONY: all build demo test test-windows bench check types lint format layers clean
 
 all: build
 
@@ -46,6 +46,10 @@ demo: build
 
 test: build
 	$(NODE) build/js/scripts/test.js
+
+# Under Wine, which it installs where it may; says why where it cannot.
+test-windows: build
+	$(NODE) build/js/scripts/test-windows.js
 
 bench: build
 	$(NODE) build/js/bench/main.js

@@ -12,7 +12,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'src/os': ['src/abi'],
   'src/mem': ['src/abi', 'src/os'],
   'src/dataplane': ['src/abi', 'src/os', 'src/mem'],
-  'src/protocol': ['src/abi'],
+  'src/protocol': ['src/abi', 'src/os'],
   'src/module/binary': ['src/abi', 'src/os', 'src/protocol', 'src/module'],
   'src/nic/linux': ['src/abi', 'src/os', 'src/nic'],
   'src/nic': ['src/abi', 'src/os', 'src/nic/linux'],

@@ -1,9 +1,10 @@
 // A client that speaks in frames, as a C program with the header file would: requests laid out byte by byte.
 
 import assert from 'node:assert/strict';
-import net from 'node:net';
+import type net from 'node:net';
 import path from 'node:path';
 import * as rq from '../src/abi/requests.ts';
+import { connectLocally } from '../src/client/index.ts';
 
 export interface Answer {
   errno: number;
@@ -28,7 +29,7 @@ export class FrameClient {
 
   /** Connects to a module, and tells it whose descriptors it will speak of. */
   static async connect(directory: string): Promise<FrameClient> {
-    const socket = net.connect(path.join(directory, 'netmapd.sock'));
+    const socket = connectLocally(path.join(directory, 'netmapd.sock'))!;
     await new Promise((resolve, reject) => socket.once('connect', resolve).once('error', reject));
     const client = new FrameClient(socket);
     const pid = Buffer.alloc(4);

@@ -131,6 +131,16 @@ export interface Finished {
   stderr: string;
 }
 
+/** What starts one of our programs, or another one. */
+function commandLine(command: string): string[] {
+  const launcher = path.join(ROOT, 'bin', command);
+  if (!fs.existsSync(launcher)) return [command];
+  if (process.platform !== 'win32') return [launcher];
+  // A .cmd would be a process of its own between us and the program.
+  const [, main] = /(build\/js\/\S+\.js)/.exec(fs.readFileSync(launcher, 'utf8'))!;
+  return [process.execPath, path.join(ROOT, main!)];
+}
+
 /** A program under way. */
 export class Program {
   readonly process: ChildProcessWithoutNullStreams;
@@ -139,8 +149,8 @@ export class Program {
   stderr = '';
 
   constructor(command: string, args: readonly string[], env: NodeJS.ProcessEnv = {}) {
-    const file = fs.existsSync(path.join(ROOT, 'bin', command)) ? path.join(ROOT, 'bin', command) : command;
-    this.process = spawn(file, args, { env: { ...process.env, ...env } });
+    const [file, ...first] = commandLine(command);
+    this.process = spawn(file!, [...first, ...args], { env: { ...process.env, ...env } });
     this.process.stdout.setEncoding('latin1').on('data', (text) => {
       this.stdout += text;
     });

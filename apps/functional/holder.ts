@@ -7,7 +7,14 @@ import net from 'node:net';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { NetmapError, open, type Port, runtimeDirectory } from '../../src/client/index.ts';
+import {
+  connectLocally,
+  listenLocally,
+  NetmapError,
+  open,
+  type Port,
+  runtimeDirectory,
+} from '../../src/client/index.ts';
 import { type Event, play, type Settings } from './play.ts';
 
 export type Request =
@@ -38,7 +45,7 @@ export function hold(): void {
       socket.end(`${JSON.stringify({ complaint: await answer(request, ports) })}\n`);
     });
   });
-  server.listen(socketPath(), () => process.stdout.write('ready\n'));
+  listenLocally(server, socketPath(), () => process.stdout.write('ready\n'));
 }
 
 async function answer(
@@ -59,6 +66,7 @@ export async function startHolder(): Promise<void> {
   if (await connect()) return;
   const child = spawn(process.execPath, [MAIN, '--hold'], {
     detached: true,
+    windowsHide: true,
     stdio: ['ignore', 'pipe', 'ignore'],
   });
   await new Promise((resolve) => child.stdout!.once('data', resolve));
@@ -83,7 +91,8 @@ export async function ask(request: Request): Promise<string | undefined> {
 
 function connect(): Promise<net.Socket | undefined> {
   return new Promise((resolve) => {
-    const socket = net.connect(socketPath());
+    const socket = connectLocally(socketPath());
+    if (!socket) return resolve(undefined);
     socket.once('connect', () => resolve(socket));
     socket.once('error', () => resolve(undefined));
   });

@@ -6,7 +6,6 @@
 // Both answer with the index of a port (see locatePort()), or with NM_BDG_BROADCAST, NM_BDG_NOPORT to drop it,
 // LOOKUP_AS_LEARNED; answerFor() names a ring as well.
 
-import fs from 'node:fs';
 import {
   NM_BDG_NOPORT,
   NS_MOREFRAG,
@@ -47,8 +46,7 @@ export async function setLookup(
 ): Promise<void> {
   const object = os.createObject('netmap-lookup', Math.max(1, code.length + config.length));
   try {
-    writeAll(object.fd, code, 0);
-    writeAll(object.fd, config, code.length);
+    os.writeObject(object.fd, Buffer.concat([code, config]));
     const source = { fd: object.fd, size: code.length, configSize: config.length };
     await ask(directory, `set the lookup of "${switchName}"`, (connection) =>
       connection.request('valeLookupSet', { name: switchName, label, code: source }),
@@ -259,9 +257,4 @@ export class BatchLookup implements Disposable {
     this.port.rxSync();
     return batch.count;
   }
-}
-
-function writeAll(fd: number, bytes: Uint8Array, position: number): void {
-  for (let done = 0; done < bytes.length; )
-    done += fs.writeSync(fd, bytes, done, bytes.length - done, position + done);
 }

@@ -1,8 +1,9 @@
 import { spawn } from 'node:child_process';
-import net from 'node:net';
+import type net from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { NetmapError } from '../abi/errors.ts';
 import { ensureDirectory, runtimeDirectory, socketPath } from '../protocol/directory.ts';
+import { connectLocally } from './local-socket.ts';
 
 const MAIN = fileURLToPath(new URL('../module/main.js', import.meta.url));
 
@@ -12,7 +13,8 @@ const IDLE_SECONDS = 5;
 /** A connection to the module of a directory, or undefined if none answers there. */
 export function connect(directory: string): Promise<net.Socket | undefined> {
   return new Promise((resolve, reject) => {
-    const socket = net.connect(socketPath(directory));
+    const socket = connectLocally(socketPath(directory));
+    if (!socket) return resolve(undefined);
     socket.once('connect', () => {
       socket.removeAllListeners('error');
       resolve(socket);
@@ -50,6 +52,7 @@ export function startModule({
   const child = spawn(process.execPath, args, {
     cwd: '/',
     detached: true,
+    windowsHide: true,
     env: { ...process.env, NETMAP_DIR: directory },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

@@ -2,11 +2,10 @@
 // RX, and sleeps only if nothing is ready.  To sleep, the rings are armed with this thread's bell, looked at
 // once more, and the bell is waited for: no wake-up is lost, and an idle waiter costs nothing.
 
-import net from 'node:net';
 import { NetmapError } from '../abi/errors.ts';
 import { SYNC_ERROR, SYNC_REINIT } from '../abi/state.ts';
 import type { Bell } from '../dataplane/bells.ts';
-import { os } from '../os/index.ts';
+import { type BellWatch, os } from '../os/index.ts';
 import type { IsolatedSyncs } from './isolated.ts';
 import type { Port } from './port.ts';
 import type { Ring } from './ring.ts';
@@ -246,21 +245,17 @@ function pollFds(targets: readonly PollTarget[], bells: readonly Bell[], timeout
 /** A bell that the event loop listens to, shared by all that await something in this thread. */
 class Sleeper {
   readonly bell: Bell;
-  readonly #socket: net.Socket;
+  readonly #watch: BellWatch;
   readonly #awake = new Set<() => void>();
 
   constructor(bell: Bell) {
     this.bell = bell;
-    this.#socket = new net.Socket({ fd: this.bell.fd, readable: true, writable: false });
-    this.#socket.unref();
-    this.#socket.on('data', () => this.wake());
-    this.#socket.on('error', () => this.wake());
-    this.#socket.on('end', () => this.wake());
+    this.#watch = os.watchBell(bell.fd, () => this.wake());
   }
 
   /** Closes the bell's descriptor, too. */
   close(): void {
-    this.#socket.destroy();
+    this.#watch.close();
   }
 
   wake(): void {
@@ -273,13 +268,13 @@ class Sleeper {
         clearTimeout(timer);
         signal?.removeEventListener('abort', wake);
         this.#awake.delete(wake);
-        if (this.#awake.size === 0) this.#socket.unref();
+        if (this.#awake.size === 0) this.#watch.unref();
         resolve();
       };
       const timer = Number.isFinite(timeoutMs) ? setTimeout(wake, timeoutMs) : undefined;
       signal?.addEventListener('abort', wake);
       this.#awake.add(wake);
-      this.#socket.ref();
+      this.#watch.ref();
     });
   }
 }

@@ -44,6 +44,10 @@ const M_REFS = 5;
 const OWN = 0;
 /** Memory of a device: M_INO holds its slot. */
 const DEVICE = -1;
+/** A place that something else of this process has taken: nothing is mapped there again. */
+const LOST = -2;
+/** Places that are tried before giving up. */
+const PLACES = 8;
 
 export interface Mapping {
   readonly address: number;
@@ -84,7 +88,10 @@ export class Arena {
         `Cannot reserve 4 GiB of address space for the arena: ${(error as Error).message}; look at "ulimit -v" and vm.overcommit_memory`,
       );
     }
+    const base = os.addressOf(new Uint8Array(memory.buffer, 0, 1));
+    const lost = os.prepare(base, ARENA_SIZE, ARENA_LOW);
     const arena = new Arena(memory);
+    for (const place of lost) arena.#record(place - base, os.mapUnit, 0, LOST, -1);
     arena.#selfTest();
     return arena;
   }
@@ -150,7 +157,11 @@ export class Arena {
 
   /** Private memory, zeroed, for as long as the process likes. */
   allocate(size: number): Mapping {
-    return this.#locked(() => this.#record(this.#place(size, ARENA_LOW, ARENA_HIGH), size, 0, OWN, -1));
+    return this.#locked(() => {
+      const address = this.#place(size, ARENA_LOW, ARENA_HIGH);
+      os.commit(this.#base + address, size);
+      return this.#record(address, size, 0, OWN, -1);
+    });
   }
 
   free(mapping: Mapping): void {
@@ -194,10 +205,13 @@ export class Arena {
   }
 
   #map(fd: number, ino: number, size: number, owner: number, regionSlot: number): Mapping {
-    const address =
-      owner === OWN ? this.#place(size, ARENA_LOW, ARENA_HIGH) : this.#place(size, ARENA_HIGH, ARENA_SIZE);
-    os.map(this.#base + address, size, fd);
-    return this.#record(address, size, ino, owner, regionSlot);
+    for (let attempt = 0; attempt < PLACES; attempt++) {
+      const address =
+        owner === OWN ? this.#place(size, ARENA_LOW, ARENA_HIGH) : this.#place(size, ARENA_HIGH, ARENA_SIZE);
+      if (os.map(this.#base + address, size, fd)) return this.#record(address, size, ino, owner, regionSlot);
+      this.#record(address, size, 0, LOST, -1);
+    }
+    throw new NetmapError('ENOMEM', `Cannot map ${size} bytes: other threads took each of ${PLACES} places`);
   }
 
   #record(address: number, size: number, ino: number, owner: number, regionSlot: number): Mapping {
@@ -219,7 +233,7 @@ export class Arena {
     const last = MAP_FIRST + --words[MAP_COUNT]! * MAP_WORDS;
     words.copyWithin(record, last, last + MAP_WORDS);
     if (regionSlot >= 0) this.#rebase(regionSlot, ino);
-    os.unmap(this.#base + address, size);
+    if (!os.unmap(this.#base + address, size)) this.#record(address, size, 0, LOST, -1);
   }
 
   /** Points the data plane at a mapping of the region, own before peer's, or at none. */
@@ -265,7 +279,7 @@ export class Arena {
     let address = from;
     for (const mapping of taken) {
       if (mapping.address - address >= size) break;
-      address = Math.ceil((mapping.address + mapping.size) / PAGE) * PAGE;
+      address = Math.ceil((mapping.address + mapping.size) / os.mapUnit) * os.mapUnit;
     }
     if (address + size > to) {
       throw new NetmapError(

@@ -1,7 +1,7 @@
 // Taking over: a module started after a crash opens, through its living clients, the memory that its
 // predecessor made, and rebuilds the registry from the record.  Traffic goes on meanwhile.
 
-import { os } from '../os/index.ts';
+import { type ObjectRef, os } from '../os/index.ts';
 import type { Adapter, Pipe, PipeEnd, ValePort } from './adapter.ts';
 import type { RegistryRecord } from './journal.ts';
 import type { Region, State } from './memory.ts';
@@ -211,19 +211,11 @@ function markTaken(registry: Registry): void {
   }
 }
 
-/** Finds shared memory by inode among all that the processes hold, and opens it here. */
+/** Shared memory that the processes hold, opened here. */
 function objectsOf(pids: readonly number[]) {
-  const held = os.heldObjects(pids);
-  return (ino: number, size: number) => {
-    for (const ref of held) {
-      if (ref.ino !== ino || ref.size !== size) continue;
-      try {
-        const { fd } = os.openObject(ref);
-        return { pid: process.pid, fd, ino, size };
-      } catch {
-        // Closed since; perhaps another process holds it too.
-      }
-    }
-    return undefined;
+  const find = os.objectFinder(pids);
+  return (ino: number, size: number): ObjectRef | undefined => {
+    const object = find(ino, size);
+    return object && { pid: process.pid, ...object };
   };
 }

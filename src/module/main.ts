@@ -51,12 +51,14 @@ function main(): void {
   if (crashed) fs.unlinkSync(path);
 
   const idle = new IdleTimer(values.x === undefined ? undefined : Number(values.x) * 1000, unload);
-  const server = serve(module, path, {
+  const address = os.newSocketAddress(path);
+  const server = serve(module, address, {
     unload: () => setImmediate(unload),
     used: () => idle.update(module.users),
   });
   server.on('listening', () => {
     try {
+      os.guardSocket(address);
       if (group !== undefined) admitGroup(directory, group);
     } catch (error) {
       fs.rmSync(path, { force: true });

@@ -1,7 +1,6 @@
 // The control socket: JSON lines in, JSON lines out.  Every message is checked before it is looked at; a
 // client that misbehaves is told so or dropped, and nobody else notices.
 
-import fs from 'node:fs';
 import net from 'node:net';
 import * as v from 'valibot';
 import { NetmapError } from '../abi/errors.ts';
@@ -288,7 +287,7 @@ function takeBytes(
     if (all > object.size || all > LOOKUP_AREA_SIZE)
       throw new NetmapError('EINVAL', `Cannot take a lookup of ${all} bytes from ${object.size} bytes`);
     const bytes = new Uint8Array(all);
-    fs.readSync(object.fd, bytes, 0, all, 0);
+    os.readObject(object.fd, bytes);
     return [bytes.subarray(0, size), bytes.subarray(size)];
   } finally {
     os.closeFd(object.fd);

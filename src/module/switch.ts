@@ -1,6 +1,6 @@
-import { NM_BDG_MAXPORTS, NM_BDG_NOPORT } from '../abi/netmap.ts';
 import { randomInt } from 'node:crypto';
 import { NetmapError } from '../abi/errors.ts';
+import { NM_BDG_MAXPORTS, NM_BDG_NOPORT } from '../abi/netmap.ts';
 import * as st from '../abi/state.ts';
 import type { DataPlane } from '../dataplane/dataplane.ts';
 import type { Memory, State } from './memory.ts';

@@ -1,12 +1,18 @@
 // Network interfaces of the system that we run on.
 
 import { NetmapError } from '../abi/errors.ts';
-import { driverOf, listInterfaces } from '../os/linux/interfaces.ts';
-import { AfXdp, type BufferMemory } from './linux/af-xdp.ts';
-import type { Device, Interface } from './nic.ts';
+import { os } from '../os/index.ts';
+import { driverOf, listInterfaces } from '../os/interfaces.ts';
+import type { BufferMemory, Device, Interface, OpenDevice } from './nic.ts';
 
 export type { Device, Egress, Interface, Queue } from './nic.ts';
 export { driverOf, listInterfaces };
+
+const DRIVERS: Readonly<Record<string, () => Promise<{ openDevice: OpenDevice }>>> = {
+  linux: () => import('./linux/af-xdp.ts'),
+  windows: () => import('./windows/xdp.ts'),
+};
+const driver = await DRIVERS[os.name]!();
 
 /** The interface of that name, or, where there is none, `ethN` by its index, as on Windows. */
 export function findInterface(name: string): Interface | undefined {
@@ -32,5 +38,10 @@ export function openDevice(nic: Interface, memory: BufferMemory, slots: number, 
       `its MTU of ${nic.mtu} makes frames of ${longest} bytes, a buffer has ${memory.bufSize}; lower the MTU, or set buf_size before anybody uses memory region 1 ("nm-ctl buf_size=4096")`,
     );
   const entries = 2 ** Math.ceil(Math.log2(slots));
-  return new AfXdp(nic, memory, entries, admode === 1 ? 'native' : admode === 2 ? 'generic' : undefined);
+  return driver.openDevice(
+    nic,
+    memory,
+    entries,
+    admode === 1 ? 'native' : admode === 2 ? 'generic' : undefined,
+  );
 }

@@ -1,6 +1,6 @@
 // What the module needs of a network interface's driver; nic/linux implements it.
 
-import type { Interface } from '../os/linux/interfaces.ts';
+import type { Interface } from '../os/interfaces.ts';
 
 export type { Interface };
 
@@ -22,6 +22,26 @@ export interface Queue {
   readonly fill: RingLayout;
   readonly completion: RingLayout;
 }
+
+/** Memory of this process that a driver is to put frames into. */
+export interface BufferMemory {
+  size: number;
+  bufSize: number;
+  /** Has it mapped for as long as `work` takes. */
+  mapped<T>(work: (address: number) => T): T;
+}
+
+/**
+ * Makes ready to take an interface's frames by a system's driver; nothing changes before a queue is opened.
+ * @param entries  of each ring, a power of two
+ * @param mode  undefined: the best that there is
+ */
+export type OpenDevice = (
+  nic: Interface,
+  memory: BufferMemory,
+  entries: number,
+  mode: 'native' | 'generic' | undefined,
+) => Device;
 
 /** What becomes of the host stack's own frames: out on the wire, nowhere, or into the host ring. */
 export type Egress = 'wire' | 'nowhere' | 'ring';

@@ -10,16 +10,30 @@ export interface Os {
   /** Address of a buffer that never moves (the store of a WebAssembly.Memory). */
   addressOf(bytes: Uint8Array): number;
   /**
+   * Makes memory that the runtime has reserved ready for map(), before anything is in it.
+   * @param committed  so much from `address` on is this process's own, zeroed
+   * @returns places, a map unit each, that something else of the process has taken
+   */
+  prepare(address: number, size: number, committed: number): readonly number[];
+  /** Makes [address, address + size) of it this process's own memory, zeroed. @throws NetmapError ENOMEM. */
+  commit(address: number, size: number): void;
+  /**
    * Makes an anonymous object of `size` bytes, zero-filled, that nobody can shrink, grow or unseal.
    * @throws NetmapError ENOMEM, EMFILE.
    */
   createObject(name: string, size: number): MemoryObject;
   /** Opens an object that another process (or this one) holds. @throws NetmapError ENOENT, EACCES, EINVAL. */
   openObject(ref: ObjectRef): MemoryObject;
-  /** Puts an object over [address, address + size).  @throws NetmapError ENOMEM. */
-  map(address: number, size: number, fd: number): void;
-  /** Takes it away again: what is left reads as zero. */
-  unmap(address: number, size: number): void;
+  /** Objects are mapped at multiples of it, counted from where prepare() began. */
+  readonly mapUnit: number;
+  /**
+   * Puts an object over [address, address + size).
+   * @returns false: something else of this process has taken the place; nothing may ever be mapped there
+   * @throws NetmapError ENOMEM.
+   */
+  map(address: number, size: number, fd: number): boolean;
+  /** Takes it away again: what is left reads as zero.  @returns as map() does */
+  unmap(address: number, size: number): boolean;
   /** Commits memory now rather than at first touch.  @throws NetmapError ENOMEM where there is none. */
   populate(address: number, size: number): void;
   /**
@@ -27,7 +41,11 @@ export interface Os {
    * @throws NetmapError EFAULT: none there, or one that its owner could cut off under us (not sealed).
    */
   takeObject(pid: number, fd: number): MemoryObject;
-  /** A file name by which other programs can open an object, as long as this process holds it. */
+  /** Writes an object from its start. */
+  writeObject(fd: number, bytes: Uint8Array): void;
+  /** Reads an object from its start. */
+  readObject(fd: number, bytes: Uint8Array): void;
+  /** A name by which other programs can open an object, as long as this process holds it. */
   objectPath(fd: number): string;
   closeFd(fd: number): void;
   /** Puts what a device's descriptor has at an offset over [address, address + size). @throws NetmapError. */
@@ -47,6 +65,8 @@ export interface Os {
   ring(fd: number): boolean;
   /** Empties a bell after it rang. */
   drainBell(fd: number): void;
+  /** Has the event loop call `rung` each time the bell rings (and was emptied), while it is listened to. */
+  watchBell(fd: number, rung: () => void): BellWatch;
   /**
    * Blocks this thread until a descriptor is ready or the time is over.
    * @param fds  records of 8 bytes as poll(2) has them; revents are filled in
@@ -97,10 +117,32 @@ export interface Os {
   lockFile(path: string): number;
   /** True if the system has a network interface of that name. */
   hasInterface(name: string): boolean;
-  /** All shared memory that these processes hold. */
-  heldObjects(pids: readonly number[]): ObjectRef[];
+  /** Opens objects, by inode and size, that one of these processes holds; undefined where none does. */
+  objectFinder(pids: readonly number[]): (ino: number, size: number) => MemoryObject | undefined;
   /** Every object called `name` that some living process of this user holds. */
   findObjects(name: string): ObjectRef[];
+
+  // ---- the control socket ----
+
+  /** The runtime directory of this user where the environment names none. */
+  defaultDirectory(env: NodeJS.ProcessEnv): string;
+  /** Makes a directory that is the user's alone. @throws Error that says why it cannot be. */
+  ownDirectory(path: string): void;
+  /** What to connect to for the socket file; undefined if there is none. */
+  socketAddress(file: string): string | undefined;
+  /** What to listen on, so that others find it by the socket file. */
+  newSocketAddress(file: string): string;
+  /** Keeps other users off a socket that is being listened on. @throws NetmapError EACCES. */
+  guardSocket(address: string): void;
+}
+
+/** A bell that the event loop may listen to. */
+export interface BellWatch {
+  /** Listens, and keeps the process running. */
+  ref(): void;
+  unref(): void;
+  /** Stops, and closes the bell's descriptor, too. */
+  close(): void;
 }
 
 /** Where to find an object: descriptor `fd` of process `pid`, which must be inode `ino` of `size` bytes. */

@@ -6,12 +6,12 @@
 // NETMAP_SEED repeats a run, NETMAP_RUNS says how many messages it has (1,000,000 by hand; CI takes fewer).
 
 import assert from 'node:assert/strict';
-import net from 'node:net';
+import type net from 'node:net';
 import path from 'node:path';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import * as rq from '../../src/abi/requests.ts';
-import { open, status } from '../../src/client/index.ts';
+import { connectLocally, open, status } from '../../src/client/index.ts';
 import { ControlRequest, FrameClient } from '../frame-client.ts';
 import { frame, marks, ownModule, send, until, using } from '../harness.ts';
 
@@ -184,7 +184,7 @@ class Attacker {
   closed = false;
 
   constructor() {
-    this.#socket = net.connect(path.join(directory, 'netmapd.sock'));
+    this.#socket = connectLocally(path.join(directory, 'netmapd.sock'))!;
     this.#socket.on('data', (chunk) => {
       for (const byte of chunk) if (byte === 10) this.answers++;
     });

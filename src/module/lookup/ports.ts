@@ -1,8 +1,8 @@
 import * as st from '../../abi/state.ts';
 import type { LookupPort } from '../adapter.ts';
+import { portGeometry } from '../plan.ts';
 import { type Stock, Undo } from '../stock.ts';
 import type { ValePorts } from '../vale-ports.ts';
-import { portGeometry } from '../plan.ts';
 
 const SIZES = { txRings: 1, rxRings: 1, txSlots: 2048, rxSlots: 2048 };
 

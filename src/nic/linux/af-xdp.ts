@@ -14,16 +14,8 @@ import * as bpf from '../../os/linux/bpf.ts';
 import * as links from '../../os/linux/interfaces.ts';
 import * as libc from '../../os/linux/libc.ts';
 import * as xdp from '../../os/linux/xdp-socket.ts';
-import type { Device, Egress, Interface, Queue } from '../nic.ts';
+import type { BufferMemory, Device, Egress, Interface, OpenDevice, Queue } from '../nic.ts';
 import * as programs from './programs.ts';
-
-/** Memory of this process that the kernel is to put frames into. */
-export interface BufferMemory {
-  size: number;
-  bufSize: number;
-  /** Has it mapped for as long as `work` takes. */
-  mapped<T>(work: (address: number) => T): T;
-}
 
 interface HostSide {
   queue: Queue;
@@ -266,3 +258,5 @@ function drop(link: number): -1 {
   }
   return -1;
 }
+
+export const openDevice: OpenDevice = (nic, memory, entries, mode) => new AfXdp(nic, memory, entries, mode);

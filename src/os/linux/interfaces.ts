@@ -1,8 +1,11 @@
 // Network interfaces: what there is, and the helpers of our own making (spec linux-nic §2.4, §2.5).
 
 import fs from 'node:fs';
+import type { Interface } from '../interfaces.ts';
 import * as libc from './libc.ts';
 import * as nl from './netlink.ts';
+
+export type { Interface };
 
 export const IFF_UP = 1;
 const IFF_LOOPBACK = 8;
@@ -16,21 +19,6 @@ const ETHTOOL_GCHANNELS = 0x3c;
 const IFNAMSIZ = 16;
 const OPER_DOWN = 2;
 const OPER_LOWER_DOWN = 3;
-
-export interface Interface {
-  readonly index: number;
-  readonly name: string;
-  readonly mac: string;
-  readonly mtu: number;
-  /** Administratively up. */
-  readonly up: boolean;
-  /** With a carrier. */
-  readonly running: boolean;
-  readonly loopback: boolean;
-  /** Queues in use, each way. */
-  readonly txQueues: number;
-  readonly rxQueues: number;
-}
 
 /** Every interface of this thread's network namespace. */
 export function listInterfaces(): Interface[] {

@@ -1,6 +1,9 @@
 import fs from 'node:fs';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { ERRNO, NetmapError } from '../../abi/errors.ts';
-import type { BellPipe, MemoryObject, ObjectRef, Os } from '../os.ts';
+import type { BellPipe, BellWatch, MemoryObject, ObjectRef, Os } from '../os.ts';
 import { createLine, peerOf, receiveDescriptors, sendDescriptors } from './descriptors.ts';
 import * as libc from './libc.ts';
 import { kick } from './xdp-socket.ts';
@@ -96,10 +99,11 @@ function takeDescriptor(pid: number, fd: number): number {
 
 const ONE_EVENT = new Uint8Array(new BigUint64Array([1n]).buffer);
 
-function mapFixed(address: number, size: number, fd: number, flags: number): void {
+function mapFixed(address: number, size: number, fd: number, flags: number): boolean {
   if (libc.mmap(address, size, PROT_READ_WRITE, flags | MAP_FIXED, fd, 0) < 0) {
     throw libc.lastError(`map ${size} bytes of shared memory`);
   }
+  return true;
 }
 
 function createBell(): BellPipe {
@@ -131,6 +135,21 @@ function openBell(pid: number, fd: number, ino: number): number {
 
 const DING = Uint8Array.of(1);
 const sink = new Uint8Array(4096);
+
+function watchBell(fd: number, rung: () => void): BellWatch {
+  const socket = new net.Socket({ fd, readable: true, writable: false });
+  socket.unref();
+  for (const event of ['data', 'error', 'end']) socket.on(event, rung);
+  return {
+    ref: () => void socket.ref(),
+    unref: () => void socket.unref(),
+    close: () => void socket.destroy(),
+  };
+}
+
+function writeObject(fd: number, bytes: Uint8Array): void {
+  for (let ofs = 0; ofs < bytes.length; ) ofs += fs.writeSync(fd, bytes, ofs, bytes.length - ofs, ofs);
+}
 
 function availableMemory(): number {
   const line = /^MemAvailable:\s+(\d+) kB/m.exec(fs.readFileSync('/proc/meminfo', 'utf8'));
@@ -199,11 +218,46 @@ function findObjects(name: string): ObjectRef[] {
   return memfds(pids, (found) => found === link);
 }
 
+/** Finds shared memory by inode among all that the processes hold, and opens it here. */
+function objectFinder(pids: readonly number[]) {
+  const held = memfds(pids, (link) => link.startsWith('/memfd:netmap-'));
+  return (ino: number, size: number) => {
+    for (const ref of held) {
+      if (ref.ino !== ino || ref.size !== size) continue;
+      try {
+        return openObject(ref);
+      } catch {
+        // Closed since; perhaps another process holds it too.
+      }
+    }
+    return undefined;
+  };
+}
+
+/** One system-wide for root, one per user for everybody else. */
+function defaultDirectory(env: NodeJS.ProcessEnv): string {
+  const uid = process.getuid!();
+  if (uid === 0) return '/run/netmap';
+  return env['XDG_RUNTIME_DIR']
+    ? path.join(env['XDG_RUNTIME_DIR'], 'netmap')
+    : path.join(tmpdir(), `netmap-${uid}`);
+}
+
+function ownDirectory(directory: string): void {
+  fs.mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const stat = fs.statSync(directory);
+  if (stat.uid !== process.getuid!()) throw new Error(`it belongs to uid ${stat.uid}`);
+  fs.accessSync(directory, fs.constants.W_OK | fs.constants.X_OK);
+}
+
 export const linux: Os = {
   name: 'linux',
   addressOf: libc.addressOf,
+  prepare: () => [], // mmap(2) maps over anything, and what is not mapped is zero.
+  commit: () => {},
   createObject,
   openObject,
+  mapUnit: 65536, // WebAssembly's pages; the system's divide it.
   map: (address, size, fd) => mapFixed(address, size, fd, MAP_SHARED),
   unmap: (address, size) => mapFixed(address, size, -1, 2 | MAP_ANONYMOUS | MAP_NORESERVE),
   populate(address, size) {
@@ -218,6 +272,7 @@ export const linux: Os = {
   openBell,
   ring: (fd) => libc.write(fd, DING, 1) === 1 || libc.errorNumber() === ERRNO.EAGAIN, // Full: rung already.
   drainBell: (fd) => void libc.read(fd, sink, sink.length),
+  watchBell,
   poll: libc.waitFor,
   startTime,
   pinThread,
@@ -236,5 +291,12 @@ export const linux: Os = {
   signalEvent: (fd) => libc.write(fd, ONE_EVENT, 8) === 8,
   clearEvent: (fd) => void libc.read(fd, sink, 8),
   objectPath: (fd) => `/proc/${process.pid}/fd/${fd}`,
-  heldObjects: (pids) => memfds(pids, (link) => link.startsWith('/memfd:netmap-')),
+  writeObject,
+  readObject: (fd, bytes) => void fs.readSync(fd, bytes, 0, bytes.length, 0),
+  objectFinder,
+  defaultDirectory,
+  ownDirectory,
+  socketAddress: (file) => file,
+  newSocketAddress: (file) => file,
+  guardSocket: () => {}, // Its directory is the owner's alone.
 };

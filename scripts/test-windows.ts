@@ -1,0 +1,65 @@
+// Tests the Windows side under Wine: the experiments, between Windows processes that this one starts; then the suites
+// that need no network interface, the same compiled files run by Windows' Node.
+
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { prepareWine, stopWine, WindowsProgram } from './wine.ts';
+
+const SUITES = [
+  'conformance/layout',
+  'conformance/port-name',
+  'conformance/vale',
+  'conformance/pipe',
+  'conformance/monitor',
+  'conformance/persistent',
+  'conformance/offload',
+  'conformance/requests',
+  'conformance/control-api',
+  'property/rings',
+  'fault/fuzz',
+  'windows/system',
+];
+const LIMIT_MS = 180_000;
+/** Wine is slow at starting things, not at running them; noise of the same kind, less of it. */
+const ENVIRONMENT = { NETMAP_RUNS: process.env['NETMAP_RUNS'] ?? '3000' };
+
+async function suite(name: string): Promise<boolean> {
+  const file = name.startsWith('windows/') ? `test/${name}.js` : `test/${name}.test.js`;
+  const started = Date.now();
+  const program = new WindowsProgram(file, [], ENVIRONMENT);
+  const timer = setTimeout(() => program.stop('SIGKILL'), LIMIT_MS);
+  const code = await program.ended;
+  clearTimeout(timer);
+  const count = (what: string) => new RegExp(`^# ${what} (\\d+)`, 'm').exec(program.stdout)?.[1] ?? '?';
+  console.log(
+    `${code === 0 ? '✔' : '✖'} ${name}: ${count('pass')} passed, ${count('fail')} failed, ${count('skipped')} skipped (${((Date.now() - started) / 1000).toFixed(0)} s)`,
+  );
+  if (code !== 0) console.log(program.stdout, program.stderr);
+  program.forget();
+  return code === 0;
+}
+
+async function main(wanted: readonly string[]): Promise<boolean> {
+  const reason = prepareWine();
+  if (reason) {
+    console.log(`Windows tests are skipped: Wine ${reason}`);
+    return true;
+  }
+  const chosen = (name: string) => wanted.every((part) => name.includes(part));
+  let good = true;
+  try {
+    if (chosen('windows/experiments')) {
+      const experiments = fileURLToPath(new URL('../test/windows/experiments.js', import.meta.url));
+      const { status } = spawnSync(process.execPath, ['--test', '--test-reporter=spec', experiments], {
+        stdio: 'inherit',
+      });
+      good = status === 0;
+    }
+    for (const name of SUITES.filter(chosen)) good = (await suite(name)) && good;
+  } finally {
+    stopWine();
+  }
+  return good;
+}
+
+process.exitCode = (await main(process.argv.slice(2))) ? 0 : 1;
