@@ -7,12 +7,12 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { status, unload } from '../src/client/index.ts';
 
-const BIN = fileURLToPath(new URL('../../../bin/', import.meta.url));
-const SECONDS = 3;
+const PROGRAM = fileURLToPath(new URL('../apps/pkt-gen/main.js', import.meta.url));
+const FRAMES = 250_000_000;
 
-function start(command: string): { ended: Promise<string>; stop(): void } {
-  const [program, ...args] = command.split(' ');
-  const child = spawn(path.join(BIN, program!), args, { stdio: ['ignore', 'pipe', 'pipe'] });
+function run(command: string): Promise<string> {
+  const [, ...args] = command.split(' ');
+  const child = spawn(process.execPath, [PROGRAM, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
   let output = '';
   child.stdout.on('data', (text) => {
     output += text;
@@ -21,13 +21,12 @@ function start(command: string): { ended: Promise<string>; stop(): void } {
   child.stderr.on('data', (text) => {
     complaints += text;
   });
-  const ended = new Promise<string>((resolve, reject) => {
+  return new Promise<string>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', (code) =>
       code === 0 ? resolve(output) : reject(new Error(`${command} failed:\n${complaints}`)),
     );
   });
-  return { ended, stop: () => child.kill('SIGINT') };
 }
 
 async function opened(name: string): Promise<void> {
@@ -39,15 +38,12 @@ async function opened(name: string): Promise<void> {
 }
 
 async function experiment(title: string, sender: string, receiver: string): Promise<void> {
-  console.log(`\n${title}\n  bin/pkt-gen -i ${receiver} -f rx\n  bin/pkt-gen -i ${sender} -f tx`);
-  const rx = start(`pkt-gen -i ${receiver} -f rx`);
+  const [receive, transmit] = [`pkt-gen -i ${receiver} -f rx -W`, `pkt-gen -i ${sender} -f tx -n ${FRAMES}`];
+  console.log(`\n${title}\n  bin/${receive}\n  bin/${transmit}`);
+  const received = run(receive);
   await opened(receiver);
-  const tx = start(`pkt-gen -i ${sender} -f tx`);
-  await new Promise((resolve) => setTimeout(resolve, SECONDS * 1000));
-  tx.stop();
-  const sent = await tx.ended;
-  rx.stop();
-  for (const output of [sent, await rx.ended]) {
+  const sent = await run(transmit);
+  for (const output of [sent, await received]) {
     for (const line of output.split('\n').filter((text) => /^(Sent|Received|Speed)/.test(text)))
       console.log(`    ${line}`);
   }

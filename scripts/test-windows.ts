@@ -1,4 +1,4 @@
-// Tests the Windows side under Wine: the experiments, between Windows processes that this one starts; then the suites
+// Tests the Windows side, elsewhere under Wine: the experiments, between Windows processes that this one starts; then the suites
 // that need no network interface, the same compiled files run by Windows' Node.
 
 import { spawnSync } from 'node:child_process';
@@ -17,14 +17,28 @@ const SUITES = [
   'conformance/control-api',
   'property/rings',
   'fault/fuzz',
+  'conformance/lookup',
+  'e2e/library',
   'windows/system',
 ];
 const LIMIT_MS = 180_000;
 /** Wine is slow at starting things, not at running them; noise of the same kind, less of it. */
 const ENVIRONMENT = { NETMAP_RUNS: process.env['NETMAP_RUNS'] ?? '3000' };
 
+const fileOf = (name: string) => (name.startsWith('windows/') ? `test/${name}.js` : `test/${name}.test.js`);
+
+/** On Windows itself: the suites, without the experiments, whose programs get Unix' signals. */
+function here(names: readonly string[]): boolean {
+  const files = names.map((name) => fileURLToPath(new URL(`../${fileOf(name)}`, import.meta.url)));
+  const { status } = spawnSync(process.execPath, ['--test', '--test-concurrency=1', ...files], {
+    stdio: 'inherit',
+    env: { ...process.env, ...ENVIRONMENT },
+  });
+  return status === 0;
+}
+
 async function suite(name: string): Promise<boolean> {
-  const file = name.startsWith('windows/') ? `test/${name}.js` : `test/${name}.test.js`;
+  const file = fileOf(name);
   const started = Date.now();
   const program = new WindowsProgram(file, [], ENVIRONMENT);
   const timer = setTimeout(() => program.stop('SIGKILL'), LIMIT_MS);
@@ -40,12 +54,13 @@ async function suite(name: string): Promise<boolean> {
 }
 
 async function main(wanted: readonly string[]): Promise<boolean> {
+  const chosen = (name: string) => wanted.every((part) => name.includes(part));
+  if (process.platform === 'win32') return here(SUITES.filter(chosen));
   const reason = prepareWine();
   if (reason) {
     console.log(`Windows tests are skipped: Wine ${reason}`);
     return true;
   }
-  const chosen = (name: string) => wanted.every((part) => name.includes(part));
   let good = true;
   try {
     if (chosen('windows/experiments')) {

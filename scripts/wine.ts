@@ -82,12 +82,19 @@ function fetch(name: string, take: (from: string) => void): void {
 }
 
 function makePrefix(): void {
-  const done = path.join(PREFIX, '.netmap');
+  const done = path.join(PREFIX, '.netmap-2');
   if (fs.existsSync(done)) return;
   const options = { env: { ...process.env, ...ENVIRONMENT }, stdio: 'ignore', timeout: 300_000 } as const;
   execFileSync('wine', ['wineboot', '-i'], options);
   // An older Wine claims to be a Windows that Node refuses.
   execFileSync('wine', ['reg', 'add', 'HKCU\\Software\\Wine', '/v', 'Version', '/d', 'win10', '/f'], options);
+  // Services get their environment from here.
+  const environment = 'HKLM\\System\\CurrentControlSet\\Control\\Session Manager\\Environment';
+  execFileSync(
+    'wine',
+    ['reg', 'add', environment, '/v', 'NODE_PATH', '/d', ENVIRONMENT.NODE_PATH, '/f'],
+    options,
+  );
   fs.writeFileSync(done, '');
 }
 

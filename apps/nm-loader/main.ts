@@ -1,13 +1,24 @@
 // nm-loader: loads, unloads and shows netmap's module.
 
-import { load, type ModuleStatus, NetmapError, status, unload } from '../../src/client/index.ts';
+import {
+  install,
+  load,
+  type ModuleStatus,
+  NetmapError,
+  status,
+  uninstall,
+  unload,
+} from '../../src/client/index.ts';
 
-const USAGE = `usage: nm-loader l [-g GROUP] | u [-f] | s | -h
+const USAGE = `usage: nm-loader l [-g GROUP] | u [-f] | s | install | uninstall | -h
   l      load the module
   l -g GROUP  and let users of this group open ports, in isolated mode
   u      unload it; refused while ports are open
   u -f   unload it even so: open ports work on, unmanaged, until they are closed
   s      show the module, its clients and ports, with packets and drops of each ring
+  install    have the system load the module from now on, at every boot: a systemd unit
+             (the system's for root, else the user's), on Windows a service
+  uninstall  undo that
   -h     this text
 
 NETMAP_DIR chooses the runtime directory (default: /run/netmap for root, else a
@@ -26,6 +37,12 @@ const commands: Readonly<Record<string, Command>> = {
   },
   async s() {
     show(await status());
+  },
+  async install() {
+    console.log(install());
+  },
+  async uninstall() {
+    console.log(uninstall());
   },
 };
 
@@ -59,7 +76,9 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const command = name === undefined ? undefined : commands[name];
   if (!command || rest.length > 0 || (at > 0 && group === undefined)) {
-    process.stderr.write(`nm-loader: cannot do "${args.join(' ')}": expected one of l, u, s\n${USAGE}`);
+    process.stderr.write(
+      `nm-loader: cannot do "${args.join(' ')}": expected one of l, u, s, install, uninstall\n${USAGE}`,
+    );
     return 1;
   }
   await command(force, group);

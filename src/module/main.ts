@@ -15,11 +15,13 @@ import {
 import { Module } from './module.ts';
 import { serve } from './server.ts';
 
-const USAGE = `usage: netmapd [-h] [-x SECONDS] [-g GROUP]
+const USAGE = `usage: netmapd [-h] [-x SECONDS] [-g GROUP] [-d DIRECTORY] [-s]
 netmap's module: owns names, ports and memory of a runtime directory (NETMAP_DIR). Started by
 "nm-loader l", or on demand by the first program that opens a port.
   -x SECONDS   go away so long after the last client (default: stay)
   -g GROUP     let users of this group open ports, in isolated mode (default: nobody but the owner)
+  -d DIRECTORY instead of NETMAP_DIR
+  -s           as a service that the system has started
   -h           this text
 `;
 
@@ -28,6 +30,8 @@ function main(): void {
     options: {
       x: { type: 'string', short: 'x' },
       g: { type: 'string', short: 'g' },
+      d: { type: 'string', short: 'd' },
+      s: { type: 'boolean', short: 's' },
       h: { type: 'boolean', short: 'h' },
     },
   });
@@ -36,6 +40,7 @@ function main(): void {
     return;
   }
   const group = values.g === undefined ? undefined : groupByName(values.g);
+  if (values.d !== undefined) process.env['NETMAP_DIR'] = values.d; // For the threads of the module, too.
   const directory = runtimeDirectory();
   ensureDirectory(directory);
   const path = socketPath(directory);
@@ -72,6 +77,7 @@ function main(): void {
   );
   idle.update(module.users);
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, unload);
+  if (values.s) os.runAsService(unload);
   // Whoever started us may have closed the other ends of these.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
 

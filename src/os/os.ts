@@ -122,6 +122,19 @@ export interface Os {
   /** Every object called `name` that some living process of this user holds. */
   findObjects(name: string): ObjectRef[];
 
+  // ---- permanent installation ----
+
+  /**
+   * Has the system run a program from boot on, for a runtime directory; starts it now where that is possible.
+   * @returns a sentence that says what was done
+   * @throws NetmapError EEXIST, EACCES.
+   */
+  installService(command: readonly string[], directory: string): string;
+  /** Undoes all of it. @throws NetmapError ENOENT, EACCES. */
+  uninstallService(): string;
+  /** Called by a program that the system runs so: `stop` is called when it is to end. */
+  runAsService(stop: () => void): void;
+
   // ---- the control socket ----
 
   /** The runtime directory of this user where the environment names none. */

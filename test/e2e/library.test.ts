@@ -139,7 +139,9 @@ describe('workers', { timeout: 120_000 }, () => {
 });
 
 describe('several modules', { timeout: 120_000 }, () => {
-  test('one poll() waits for ports of two modules and for a descriptor', async () => {
+  test('one poll() waits for ports of two modules and for a descriptor', {
+    skip: process.platform === 'win32' ? 'is about a FIFO; windows/system has handles and sockets' : false,
+  }, async () => {
     const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'netmap-second-'));
     const { signal, ring } = pipeOfDescriptors();
     try {

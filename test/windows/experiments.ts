@@ -181,6 +181,17 @@ describe('TerminateProcess', { timeout: 200_000 }, () => {
   });
 });
 
+test('nm-loader install: a service; uninstall undoes it', { timeout: 60_000 }, async () => {
+  assert.match((await run('nm-loader', 'install')).stdout, /installed as service "netmapd", and started/);
+  await until(async () => (await start('nm-loader', 's').ended) === 0, 'the service to answer');
+  const again = start('nm-loader', 'install');
+  assert.equal(await again.ended, 1);
+  assert.match(again.stderr, /Cannot install netmap as service "netmapd"/);
+  assert.match((await run('nm-loader', 'uninstall')).stdout, /removed, module stopped/);
+  await until(async () => (await start('nm-loader', 's').ended) === 1, 'the service to end');
+  assert.equal(await start('nm-loader', 'uninstall').ended, 1);
+});
+
 test('load, status, unload; no section, event or pipe is left', { timeout: 60_000 }, async () => {
   assert.match((await run('nm-loader', 'l')).stdout, /^netmap loaded, pid \d+/);
   assert.match((await run('nm-loader', 's')).stdout, /0 ports/);

@@ -6,6 +6,7 @@ import { ERRNO, NetmapError } from '../../abi/errors.ts';
 import type { BellPipe, BellWatch, MemoryObject, ObjectRef, Os } from '../os.ts';
 import { createLine, peerOf, receiveDescriptors, sendDescriptors } from './descriptors.ts';
 import * as libc from './libc.ts';
+import { installService, uninstallService } from './service.ts';
 import { kick } from './xdp-socket.ts';
 
 // Linux: memfds for memory, pipes for bells, /proc/<pid>/fd as the way to another process's descriptors.
@@ -294,6 +295,9 @@ export const linux: Os = {
   writeObject,
   readObject: (fd, bytes) => void fs.readSync(fd, bytes, 0, bytes.length, 0),
   objectFinder,
+  installService,
+  uninstallService,
+  runAsService: () => {}, // systemd starts it as anybody would, and ends it by a signal.
   defaultDirectory,
   ownDirectory,
   socketAddress: (file) => file,

@@ -4,6 +4,7 @@ import * as control from './control.ts';
 import { listInterfaces } from './interfaces.ts';
 import * as objects from './objects.ts';
 import { availableMemory, pinThread, startTime } from './processes.ts';
+import { installService, runAsService, uninstallService } from './service.ts';
 import * as space from './space.ts';
 import * as waiting from './waiting.ts';
 import { watchBell } from './watch.ts';
@@ -63,6 +64,9 @@ export const windows: Os = {
   startTime,
   pinThread,
   lockFile: control.lockFile,
+  installService,
+  uninstallService,
+  runAsService,
   defaultDirectory: control.defaultDirectory,
   ownDirectory: control.ownDirectory,
   socketAddress: control.socketAddress,
