@@ -13,6 +13,8 @@ exit /b 1
 if not exist node_modules\.package-lock.json call npm ci --ignore-scripts --no-audit --no-fund || exit /b 1
 if not exist build mkdir build
 call npx --no-install asc assembly/index.ts -o build/dataplane.wasm --runtime stub --importMemory --sharedMemory --initialMemory 65536 --maximumMemory 65536 --enable simd --enable threads --exportTable -O3 --noAssert || exit /b 1
+if not exist build\lookup mkdir build\lookup
+for %%f in (examples\lookup\wasm\*.ts) do if not "%%~nf"=="config" call npx --no-install asc %%f -o build/lookup/%%~nf.wasm --runtime stub -O3 --noAssert || exit /b 1
 if exist build\js rmdir /s /q build\js
 call npx --no-install tsc -p tsconfig.json || exit /b 1
 node build\js\scripts\header.js build\include\netmap_abi.h || exit /b 1
