@@ -40,17 +40,19 @@ import {
   PT_RX_OPEN,
   PT_TAGGED,
   SC_ALSO,
+  SC_ENTRIES,
+  SC_TOLD,
   SW_LIST,
   SW_LISTS,
   SW_LIST_SIZE,
   SW_LOOKUP,
   SW_LOOKUP_AREAS,
 } from '../src/abi/state';
-import { DROP, classify, collectChain, dropSlot, ethernetOf, noLearn, toPort } from './collect';
+import { DROP, NO_MAC, classify, collectChain, dropSlot, ethernetOf, noLearn, toPort } from './collect';
 import { flush } from './deliver';
 import { learnMac, MAC_MASK, portEntry } from './mac-table';
 import { badIndex, count, regionOf, scratch } from './ring';
-import { FLOOD, endRun, entryAt, runs } from './runs';
+import { FLOOD, endRun, entryAt, noteFragments, runs } from './runs';
 import { drop, header, port, ringId, sendFor, source, state } from './sender';
 
 // What takes the place of a function's number in the table where there is none.
@@ -61,124 +63,164 @@ export const DIRECTED: u32 = 0xfffffffe;
 /** A packet may end so many runs: one for each of its further destinations, and a flood. */
 const MAX_ALSO: u32 = 255;
 const MAX_RUNS: u32 = 4096 - MAX_ALSO - NM_BDG_MAXPORTS - 2;
+/** Flags of an entry that is all of its packet. */
+const ONE_SLOT: u32 = 1 << NS_PORT_SHIFT;
+/** Behind an entry, so far: what its slot's `ptr` held. */
+const TOLD = SC_TOLD - SC_ENTRIES;
+/** An answer that no port has. */
+const NONSENSE: u32 = 0xffffffff;
+/** No answer at all. */
+const NOTHING: u64 = 0xffffffffffffffff;
 
-// Where the loop stands.  A function that throws takes the locals with it, so these are none.
+// Where a sync stands: slots up to `k` are in entries, of which those from `at` on are not decided yet.  A function
+// that throws takes the locals with it, so these are none.
 let how: u32 = 0;
-let slots: u32 = 0;
-let n: u32 = 0;
+let txRing: u32 = 0;
 let head: u32 = 0;
-let bufs: u32 = 0;
-let limit: u32 = 0; //     entries at which the batch is full
+let limit: u32 = 0; //     entries at which a batch is full
 let k: u32 = 0; //         next slot
-let asked: u32 = 0; //     first slot of the packet that is being looked up
-let queue: u32 = 0; //     the run in progress: entries [first, entry) for `queue`,
+let at: u32 = 0; //        entry of the packet that is asked about
+let stop: u32 = 0;
+let queue: u32 = 0; //     the run in progress: entries [first, at) for `queue`, which may be DROP + reason,
 let first: u32 = 0;
-let entry: u32 = 0;
 let more: u32 = 0; //      `more` of which are not a packet's first
 let also: u32 = 0; //      further destinations of the packet in hand, at SC_ALSO
 let packets: u64 = 0;
 let bytes: u64 = 0;
 
-/** First slot of the packet that the function was asked about last. */
+/** Which packet of the sync the function was asked about last: another number for each. */
 export function lookedUp(): u32 {
-  return asked;
+  return (k << 13) | ((at - entryAt(0)) >> 3);
 }
 
 /** Sends what lies in [hwcur, head) where the function of that number says, or one of the ways above. */
 export function forwardBy(lookup: u32, ring: u32, end: u32, batch: u32): void {
   how = lookup;
-  slots = ring + RING_SLOTS;
-  n = load<u32>(source, KR_NUM_SLOTS);
+  txRing = ring;
   head = end;
-  bufs = regionOf(source) + load<u32>(source, KR_BUF_OFS);
-  k = load<u32>(source, KR_HWCUR);
   limit = entryAt(batch);
-  queue = FLOOD;
-  first = entry = entryAt(0);
-  more = 0;
+  k = load<u32>(source, KR_HWCUR);
+  at = stop = first = entryAt(0);
+  more = also = 0;
   packets = bytes = 0;
   run();
 }
 
 /** The function threw.  @param again  asks it about the same packet once more, rather than dropping it */
 export function resume(again: bool): void {
-  if (again) {
-    k = asked;
-    packets--;
-  } else {
-    drop(DROP_LOOKUP, 1);
+  also = 0;
+  if (!again) {
+    turnTo(DROP + DROP_LOOKUP);
+    pass();
   }
   run();
 }
 
 /** The function threw too often: what is left is dropped. */
 export function giveUp(): void {
-  drop(DROP_LOOKUP, 1);
   how = BROKEN;
   run();
 }
 
 function run(): void {
+  for (;;) {
+    turnTo(DROP + DROP_LOOKUP); // Until somebody says otherwise.
+    if (how == HANDED) routeAll(portThatDecides());
+    else if (how == BROKEN) routeAll(DROP + DROP_LOOKUP);
+    else if (how == DIRECTED) followEach();
+    else askAboutEach(how);
+    endRunHere();
+    flush();
+    if (k == head) break;
+    gather();
+  }
+  count(source, KR_PACKETS, packets);
+  count(source, KR_BYTES, bytes);
+}
+
+/** Reads slots into entries, as many as make a batch. */
+function gather(): void {
+  const slots = txRing + RING_SLOTS;
+  const n = load<u32>(source, KR_NUM_SLOTS);
+  const bufs = regionOf(source) + load<u32>(source, KR_BUF_OFS);
   const bufSize = load<u32>(source, KR_BUF_SIZE);
   const bufCount = load<u32>(source, KR_BUF_COUNT);
-  const decider: u32 = how == HANDED ? portThatDecides() : 0;
-  while (k != head) {
-    if (entry >= limit || runs > MAX_RUNS) {
-      endOfRun();
-      flush();
-      first = entry = entryAt(0);
-    }
-    const slot = slots + k * SLOT_SIZE;
-    const told: u64 = how == DIRECTED ? load<u64>(slot, SLOT_PTR) : 0;
+  const directed = how == DIRECTED;
+  const end = head;
+  let entry = entryAt(0);
+  let next = k;
+  let seen: u64 = 0;
+  let size: u64 = 0;
+  while (next != end && entry < limit) {
+    const slot = slots + next * SLOT_SIZE;
     const word = load<u64>(slot);
-    let frame: u32;
-    let length = <u32>(word >> 32) & 0xffff;
-    let frags: u32 = 1;
-    let learns = true;
-    packets++;
-    asked = k;
+    if (directed) store<u64>(entry, load<u64>(slot, SLOT_PTR), TOLD);
+    seen++;
     if (<u32>(word >> 48) & (NS_BUF_CHANGED | NS_INDIRECT | NS_MOREFRAG | NS_NO_LEARN) || header) {
-      const collected = collectChain(slots, k, head, n, bufs, entry);
-      frags = <u32>collected & 0xffff;
-      k = <u32>(collected >> 16) & 0xffff;
-      bytes += collected >> 32;
+      const collected = collectChain(slots, next, end, n, bufs, entry);
+      const frags = <u32>collected & 0xffff;
+      next = <u32>(collected >> 16) & 0xffff;
+      size += collected >> 32;
       if (frags == 0) continue; // Dropped, and counted there.
-      length = <u32>(collected >> 32);
-      frame = ethernetOf(entry, frags);
-      if (frame == 0) {
+      if (ethernetOf(entry, frags) == 0) {
         drop(DROP_SHORT, 1);
         continue;
       }
-      length -= header;
-      learns = !noLearn;
-    } else {
-      k = k + 1 == n ? 0 : k + 1;
-      bytes += length;
-      if (<u32>badIndex(<u32>word, bufCount) | <u32>(length - 14 > bufSize - 14)) {
-        dropSlot(<u32>word, length, bufCount);
+      if (noLearn) store<u16>(entry, load<u16>(entry, 6) | NS_NO_LEARN, 6); // For us alone: pass() takes it away.
+      entry += frags << 3;
+      continue;
+    }
+    next = next + 1 == n ? 0 : next + 1;
+    const length = <u32>(word >> 32) & 0xffff;
+    size += length;
+    if (<u32>badIndex(<u32>word, bufCount) | <u32>(length - 14 > bufSize - 14)) {
+      dropSlot(<u32>word, length, bufCount);
+      continue;
+    }
+    store<u64>(entry, <u64>(bufs + <u32>word * bufSize) | (<u64>(length | (ONE_SLOT << 16)) << 32));
+    entry += 8;
+  }
+  at = first = entryAt(0);
+  stop = entry;
+  k = next;
+  packets += seen;
+  bytes += size;
+}
+
+/** Asks the function about the packets of [at, stop).  What lives across a call costs, so little does. */
+function askAboutEach(lookup: u32): void {
+  const plain = header ? 0 : ONE_SLOT;
+  const end = stop;
+  let last = NOTHING; // What was said of the packet before, if it was put into the run in progress,
+  let w0: u64 = 0; //    and the addresses that it had.
+  let w1: u32 = 0;
+  let entry = at;
+  while (entry != end) {
+    at = entry;
+    const word = load<u64>(entry);
+    if (<u32>(word >> 48) != plain) {
+      const frags = <u32>(word >> 48) >> NS_PORT_SHIFT;
+      settle(ask(lookup, ethernetOf(entry, frags), lengthOf(entry, frags) - header));
+      entry = at;
+      last = NOTHING;
+      continue;
+    }
+    const said = ask(lookup, <u32>word, <u32>(word >> 32) & 0xffff);
+    if (<u64>said == last && !also) {
+      if (said != LOOKUP_AS_LEARNED || (load<u64>(load<u32>(entry)) == w0 && load<u32>(load<u32>(entry), 8) == w1)) {
+        entry += 8;
         continue;
       }
-      frame = bufs + <u32>word * bufSize;
-      store<u64>(entry, <u64>frame | (<u64>(length | (1 << (NS_PORT_SHIFT + 16))) << 32));
     }
-    if (how == HANDED) {
-      route(decider, frags);
-    } else if (how == DIRECTED) {
-      if (sendsFor(<u32>(told >> 32))) route(destination(<u32>told, frame, learns), frags);
-      else drop(DROP_LOOKUP, 1);
-    } else if (how == BROKEN) {
-      drop(DROP_LOOKUP, 1);
-    } else {
-      also = 0;
-      const said = ask(how, frame, length);
-      if (also) routeToAll(said, frame, frags, learns);
-      else route(destination(said, frame, learns), frags);
+    last = also ? NOTHING : said;
+    if (said == LOOKUP_AS_LEARNED) {
+      w0 = load<u64>(load<u32>(entry));
+      w1 = load<u32>(load<u32>(entry), 8);
     }
+    settle(said);
+    entry = at;
   }
-  endOfRun();
-  flush();
-  count(source, KR_PACKETS, packets);
-  count(source, KR_BYTES, bytes);
+  at = end;
 }
 
 /** The first 64 bytes go as numbers: no memory of ours is within the function's reach. */
@@ -199,6 +241,69 @@ function ask(lookup: u32, frame: u32, length: u32): u32 {
   );
 }
 
+/** Has the packets of [at, stop) go where they were told to. */
+function followEach(): void {
+  let last = NOTHING; // What was told of the packet before, if that stands for the run in progress.
+  while (at != stop) {
+    const told = load<u64>(at, TOLD);
+    if (told == last) {
+      pass();
+      continue;
+    }
+    last = <u32>told == LOOKUP_AS_LEARNED ? NOTHING : told;
+    settle(sendsFor(<u32>(told >> 32)) ? <u32>told : NONSENSE);
+  }
+}
+
+/** Has the packet at `at` go where that answer says. */
+function settle(said: u32): void {
+  if (also) {
+    routeToAll(said);
+  } else {
+    turnTo(destination(said));
+    pass();
+  }
+}
+/** Puts the packets of [at, stop) into a run. */
+function routeAll(to: u32): void {
+  turnTo(to);
+  while (at != stop) pass();
+}
+
+/** The packet at `at` belongs to the run in progress. */
+function pass(): void {
+  const flags: u32 = load<u16>(at, 6);
+  if (flags & NS_NO_LEARN) store<u16>(at, flags & ~NS_NO_LEARN, 6);
+  const frags = flags >> NS_PORT_SHIFT;
+  more += frags - 1;
+  at += frags << 3;
+}
+
+/** What follows goes to that queue, or is dropped for DROP + reason. */
+function turnTo(to: u32): void {
+  if (to == queue) return;
+  endRunHere();
+  queue = to;
+}
+
+/** Ends the run in progress in front of `at`. */
+function endRunHere(): void {
+  if (queue >= DROP) drop(queue - DROP, ((at - first) >> 3) - more);
+  else if (queue == FLOOD && how == DIRECTED) endFlood();
+  else endRun(queue, first, at, more);
+  first = at;
+  more = 0;
+  if (runs <= MAX_RUNS) return;
+  flush();
+  noteFragments(); // There may be some among the entries that are left.
+}
+
+function lengthOf(entry: u32, frags: u32): u32 {
+  let length: u32 = 0;
+  for (let i: u32 = 0; i < frags; i++) length += load<u16>(entry + (i << 3), 4);
+  return length;
+}
+
 /** For the function to call: the packet that it is asked about goes there, too. */
 export function sendAlso(answer: u32): void {
   if (also == MAX_ALSO) return;
@@ -206,13 +311,9 @@ export function sendAlso(answer: u32): void {
   also++;
 }
 
-/** Queue that an answer stands for, or FLOOD, or DROP + reason. */
-function destination(said: u32, frame: u32, learns: bool): u32 {
-  if (said == LOOKUP_AS_LEARNED) {
-    const src = load<u64>(frame, 6) & MAC_MASK;
-    if (!(src & 1) && learns) learnMac(state, src, port);
-    return classify(load<u64>(frame) & MAC_MASK);
-  }
+/** Queue that an answer about the packet at `at` stands for, or FLOOD, or DROP + reason. */
+function destination(said: u32): u32 {
+  if (said == LOOKUP_AS_LEARNED) return learned();
   if (said == NM_BDG_BROADCAST) return FLOOD;
   if (said == NM_BDG_NOPORT) return DROP + DROP_FILTERED;
   const to = said & 0xff;
@@ -222,51 +323,42 @@ function destination(said: u32, frame: u32, learns: bool): u32 {
   return toPort(to, ring == 0 ? ringId : ring - 1);
 }
 
-/** Adds the packet whose entries were written last to a queue. */
-function route(to: u32, frags: u32): void {
-  if (to >= DROP) {
-    drop(to - DROP, 1);
-    return;
-  }
-  if (to != queue) {
-    endOfRun();
-    queue = to;
-  }
-  entry += frags << 3;
-  more += frags - 1;
-}
-
-@inline
-function endOfRun(): void {
-  if (queue == FLOOD && how == DIRECTED) endFlood();
-  else endRun(queue, first, entry, more);
-  first = entry;
-  more = 0;
+/** What the learning table says, which learns from the packet. */
+function learned(): u32 {
+  const flags: u32 = load<u16>(at, 6);
+  const frame = ethernetOf(at, flags >> NS_PORT_SHIFT);
+  const src = load<u64>(frame, 6) & MAC_MASK;
+  if (!(src & 1) && !(flags & NS_NO_LEARN)) learnMac(state, src, port);
+  return classify(load<u64>(frame) & MAC_MASK);
 }
 
 /** A flood on behalf of one of several ports: a run for each of the others. */
 function endFlood(): void {
-  if (first == entry) return;
+  if (first == at) return;
   const list = state + SW_LISTS + atomic.load<u32>(state, SW_LIST) * SW_LIST_SIZE;
   const members = <u32>load<u16>(list);
   for (let i: u32 = 0; i < members && i < <u32>NM_BDG_MAXPORTS; i++) {
     const to = <u32>load<u16>(list + 2 + (i << 1));
     if (to == port || to >= <u32>NM_BDG_MAXPORTS || !(load<u32>(portEntry(state, to), PT_RX_OPEN) & 1)) continue;
-    endRun(to * NM_BDG_MAXRINGS, first, entry, more);
+    endRun(to * NM_BDG_MAXRINGS, first, at, more);
   }
 }
 
-/** The packet in hand for the queues that sendAlso() was called with, and the one answered: a run of its own in each. */
-function routeToAll(said: u32, frame: u32, frags: u32, learns: bool): void {
-  endOfRun();
-  const end = entry + (frags << 3);
+/** The packet at `at` goes where sendAlso() was told, and where the answer says: a run of its own for each. */
+function routeToAll(said: u32): void {
   if (said != NM_BDG_NOPORT) sendAlso(said);
+  const entry = at;
+  const flags = load<u16>(entry, 6);
   for (let i: u32 = 0; i < also; i++) {
-    const to = destination(load<u32>(scratch + SC_ALSO + (i << 2)), frame, learns);
-    if (to >= DROP) drop(to - DROP, 1);
-    else endRun(to, entry, end, frags - 1);
+    at = entry;
+    store<u16>(entry, flags, 6); // As it was before pass().
+    turnTo(destination(load<u32>(scratch + SC_ALSO + (i << 2))));
+    pass();
+    endRunHere();
+    first = entry;
   }
-  first = entry = end;
+  first = at;
+  also = 0;
 }
 
 /** Queue of the port whose process decides, or DROP + reason: it may be gone. */
@@ -281,11 +373,10 @@ function portThatDecides(): u32 {
 
 /** What follows is sent for that port and ring; false if there is no such port. */
 function sendsFor(sender: u32): bool {
+  if (sender == (port | (ringId << 8))) return true;
   const from = sender & 0xff;
-  const ring = (sender >> 8) & 0xff;
-  if (from == port && ring == ringId) return true;
   if (from >= <u32>NM_BDG_MAXPORTS || load<u32>(portEntry(state, from), PT_GEN) == 0) return false;
-  endOfRun();
-  sendFor(from, ring);
+  endRunHere();
+  sendFor(from, (sender >> 8) & 0xff);
   return true;
 }

@@ -264,6 +264,7 @@ export const MAX_BELLS = 2040;
 export const SC_QUEUES = 8192; //    per destination ring: head u16, tail u16, slots u32
 export const SC_ACTIVE = 49152; //   u32 list of destination rings in use
 export const SC_ENTRIES = 65536; //  u64 per slot of the batch
+export const SC_TOLD = 98304; //     u64 per entry: what a process that decides has said of its packet
 export const SC_RUNS = 131072; //   u64 per run of entries, see assembly/runs.ts
 export const SC_HEADERS = 196608; // 512 bytes for headers under conversion, see assembly/offload.ts
 export const SC_ALSO = 198656; //    u32 x 256: further destinations of the packet that a lookup is looking at
