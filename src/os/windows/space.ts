@@ -6,7 +6,7 @@
 //   | no access | (tables, scratch)  | released in a row, with the view of a section in their place   | no access |
 //               base                 base + committed                                         base + size
 //
-// Windows maps nothing *over* something: pieces are released and the view placed in the gap.  The gap is open for
+// Here for systems without placeholders (placeholders.ts): Windows maps nothing *over* something, so pieces are released and the view placed in the gap.  The gap is open for
 // microseconds, but other threads' stacks and heaps do fall into such gaps: then the place is lost, left alone for
 // good, and the arena takes another.
 //
@@ -36,6 +36,7 @@ interface Block {
   allocation: number;
   end: number;
   mapped: boolean;
+  committed: boolean;
 }
 
 const info = new Uint8Array(48);
@@ -49,6 +50,7 @@ function blockAt(address: number): Block {
     allocation: infoView.getUint32(32, true) === MEM_FREE ? 0 : number(8),
     end: number(0) + number(24),
     mapped: infoView.getUint32(40, true) === MEM_MAPPED,
+    committed: infoView.getUint32(32, true) === MEM_COMMIT,
   };
 }
 
@@ -65,24 +67,36 @@ function take(address: number, size: number, committed = false): boolean {
   return w.VirtualAlloc(address, size, type, protect) === address;
 }
 
-const roundUp = (size: number, unit: number) => Math.ceil(size / unit) * unit;
+export const roundUp = (size: number, unit: number) => Math.ceil(size / unit) * unit;
 
 /** Addresses of the pieces that hold `size` bytes. */
-function piecesOf(address: number, size: number): number[] {
+export function piecesOf(address: number, size: number): number[] {
   return Array.from({ length: Math.ceil(size / MAP_UNIT) }, (_, i) => address + i * MAP_UNIT);
 }
 
+/** What V8 has reserved. */
+export function reservationAround(base: number): { first: number; behind: number } {
+  const first = blockAt(base).allocation;
+  return { first, behind: endOfAllocation(first) };
+}
+
+export const isView = (address: number): boolean => blockAt(address).mapped;
+export const isCommitted = (address: number): boolean => blockAt(address).committed;
+
 /** Takes over from V8 what it has reserved around [base, base + size). */
 export function prepare(base: number, size: number, committed: number): number[] {
-  const first = blockAt(base).allocation;
-  const behind = endOfAllocation(first);
+  const { first, behind } = reservationAround(base);
   const whole =
     w.VirtualFree(first, 0, MEM_RELEASE) &&
     take(base, committed, true) &&
     (first === base || take(first, base - first)) &&
     (behind === base + size || take(base + size, behind - base - size));
   if (whole) return piecesOf(base + committed, size - committed).filter((piece) => !take(piece, MAP_UNIT));
-  // V8 believes in memory that is not its own now: there is no going on, and no orderly end.
+  return giveUp();
+}
+
+/** V8 believes in memory that is not its own now: there is no going on, and no orderly end. */
+export function giveUp(): never {
   fs.writeSync(2, 'netmap: another thread took address space of the arena; start the program again\n');
   process.abort();
 }
@@ -114,7 +128,7 @@ export function commit(address: number, size: number): void {
 
 /** What is left reads as zero, as it does on Linux: a late look of the data plane must not end the process. */
 export function unmap(address: number, size: number): boolean {
-  if (!blockAt(address).mapped) {
+  if (!isView(address)) {
     commit(address, size);
     return true;
   }

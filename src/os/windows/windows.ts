@@ -3,9 +3,10 @@ import type { ObjectRef, Os } from '../os.ts';
 import * as control from './control.ts';
 import { listInterfaces } from './interfaces.ts';
 import * as objects from './objects.ts';
+import * as placeholders from './placeholders.ts';
 import { availableMemory, pinThread, startTime } from './processes.ts';
 import { installService, runAsService, uninstallService } from './service.ts';
-import * as space from './space.ts';
+import * as gaps from './space.ts';
 import * as waiting from './waiting.ts';
 import { watchBell } from './watch.ts';
 import * as w from './win32.ts';
@@ -17,12 +18,14 @@ function refuse(what: string): never {
   throw new NetmapError('EOPNOTSUPP', `Cannot ${what}: not supported on Windows`);
 }
 
+const space = placeholders.available() ? placeholders : gaps;
+
 export const windows: Os = {
   name: 'windows',
   addressOf: w.addressOf,
   prepare: space.prepare,
   commit: space.commit,
-  mapUnit: space.MAP_UNIT,
+  mapUnit: gaps.MAP_UNIT,
   map: space.map,
   unmap: space.unmap,
   populate: () => {}, // A section was charged when it was made; its pages come at first touch.
