@@ -6,6 +6,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
 import { ROOT, run } from '../test/harness.ts';
+import { nicNames, whyNoNics } from './nic.ts';
 
 test('make bench measures every kind of case and writes its results', async () => {
   const file = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'netmap-bench-test-')), 'results.json');
@@ -25,6 +26,7 @@ test('make bench measures every kind of case and writes its results', async () =
       'vale broadcast, isolated',
       'vale, TypeScript lookup',
       'vale, WebAssembly hub',
+      ...(whyNoNics() === undefined ? nicNames() : []),
     ])
       assert.ok(names.has(name), `${name} in ${stdout}`);
     for (const result of results) {

@@ -11,6 +11,7 @@ import { unload } from '../src/client/index.ts';
 import { allCases, type Case, nameOf } from './cases.ts';
 import { ISOLATED_CASE, measureIsolated } from './isolated.ts';
 import { BATCH_CASE, LOOKUP_CASE, measureBatchLookup, measureLookupCost } from './lookup.ts';
+import { measureNics, NIC_BURST, NIC_SIZE, type NicResult, nicNames, whyNoNics } from './nic.ts';
 import { OneThread } from './one-thread.ts';
 import { measurePktGen, PROGRAM_CASES } from './programs.ts';
 import { Reference } from './reference.ts';
@@ -20,7 +21,8 @@ const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 
 const USAGE = `usage: node build/js/bench/main.js [-h] [-m MS] [-r ROUNDS] [-s SIZES] [-b BURSTS] [-k PATTERN] [-o FILE]
 Measures every case beside the C program of bench/reference, alternating.
-  -m MS       length of one measurement in one thread; four times that across processes (50)
+  -m MS       length of one measurement in one thread; four times that across processes, eight times that on
+              network interfaces (50)
   -r ROUNDS   measurements of a case, whose median counts (5)
   -s SIZES    only these frame sizes, separated by commas
   -b BURSTS   only these bursts
@@ -158,6 +160,17 @@ function commit(): string {
   }
 }
 
+/** Network interfaces; eight times the measurement's length, for all of it to be under way. */
+async function nics(): Promise<NicResult[]> {
+  const chosen = (name: string) => name.includes(options.k);
+  if (options.s !== undefined && !options.s.split(',').map(Number).includes(NIC_SIZE)) return [];
+  if (!nicNames().some(chosen)) return [];
+  const why = whyNoNics();
+  if (why === undefined) return measureNics(ms * 8, rounds, chosen);
+  console.log(`No network interfaces: ${why}.`);
+  return [];
+}
+
 if (options.h) {
   process.stdout.write(USAGE);
   process.exit();
@@ -201,6 +214,22 @@ try {
       results.push(result);
       console.log(`${row(result)}   ${cost.toFixed(2)} ns over the learning table`);
     }
+  }
+  for (const { name, ns, cNs, ratioToC, note } of await nics()) {
+    const result = {
+      case: name,
+      size: NIC_SIZE,
+      burst: NIC_BURST,
+      processes: 2,
+      nsPerPacket: rounded(ns),
+      mpps: rounded(1e3 / ns),
+      cNsPerPacket: cNs && rounded(cNs),
+      ratioToC: ratioToC && rounded(ratioToC),
+      timesCalibration: null,
+      note,
+    };
+    results.push(result);
+    console.log(`${row(result)}   ${note}`);
   }
   fs.mkdirSync(path.dirname(options.o), { recursive: true });
   const meta = { machine, node: process.version, commit: commit() };

@@ -3,6 +3,7 @@
  * reference pipe SIZE BURST MS TOUCH
  * reference vale2 unicast|broadcast SIZE BURST MS         two processes
  * reference pipe2 SIZE BURST MS TOUCH                     two processes
+ * reference wire ...                                      on a network interface: see wire.c
  *
  * Prints {"ns": ...}: nanoseconds per packet sent (one thread) or received (two processes). */
 #include <signal.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "netmap.h"
+#include "wire.h"
 
 static uint8_t template[BUF_SIZE];
 
@@ -193,6 +195,8 @@ int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
 	double ns;
+	if (!strcmp(what, "wire"))
+		return wire_main(argc - 1, argv + 1);
 	if (!strcmp(what, "calibrate") && argc == 4)
 		ns = calibrate(atoi(argv[2]), atof(argv[3]));
 	else if (!strcmp(what, "vale") && argc == 7 && atoi(argv[3]) < MAX_PORTS)
