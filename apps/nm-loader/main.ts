@@ -2,6 +2,7 @@
 
 import {
   install,
+  interfaces,
   load,
   type ModuleStatus,
   NetmapError,
@@ -10,12 +11,15 @@ import {
   unload,
 } from '../../src/client/index.ts';
 
-const USAGE = `usage: nm-loader l [-g GROUP] | u [-f] | s | install | uninstall | -h
+const USAGE = `usage: nm-loader l [-g GROUP] | u [-f] | s | interfaces | install | uninstall | -h
   l      load the module
   l -g GROUP  and let users of this group open ports, in isolated mode
   u      unload it; refused while ports are open
   u -f   unload it even so: open ports work on, unmanaged, until they are closed
   s      show the module, its clients and ports, with packets and drops of each ring
+  interfaces
+         list network interfaces: index, name, MAC, MTU, queues each way, driver, how
+         frames would be taken, and what stands in the way, with its remedy
   install    have the system load the module from now on, at every boot: a systemd unit
              (the system's for root, else the user's), on Windows a service
   uninstall  undo that
@@ -43,6 +47,16 @@ const commands: Readonly<Record<string, Command>> = {
   },
   async uninstall() {
     console.log(uninstall());
+  },
+  async interfaces() {
+    for (const nic of await interfaces()) {
+      const { index, name, mac, mtu, up, txQueues, rxQueues, driver, bestMode, obstacles } = nic;
+      const state = up ? 'up' : 'down';
+      console.log(
+        `${index} ${name} ${mac || '-'} mtu ${mtu} ${state} queues ${txQueues}/${rxQueues} driver ${driver || '-'} mode ${bestMode}`,
+      );
+      for (const { cause, remedy } of obstacles) console.log(`    ${cause}: ${remedy}`);
+    }
   },
 };
 
@@ -77,7 +91,7 @@ async function main(args: readonly string[]): Promise<number> {
   const command = name === undefined ? undefined : commands[name];
   if (!command || rest.length > 0 || (at > 0 && group === undefined)) {
     process.stderr.write(
-      `nm-loader: cannot do "${args.join(' ')}": expected one of l, u, s, install, uninstall\n${USAGE}`,
+      `nm-loader: cannot do "${args.join(' ')}": expected one of l, u, s, interfaces, install, uninstall\n${USAGE}`,
     );
     return 1;
   }

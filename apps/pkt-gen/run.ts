@@ -74,6 +74,10 @@ function announce(options: PktGenOptions): void {
 
 function banner(options: PktGenOptions, port: Port, queues: number): void {
   const { fn, ifname, threads, cpus } = options;
+  if (port.nic) {
+    const why = port.nic.why ? `; not native: ${port.nic.why}` : '';
+    D('main', `${ifname} by AF_XDP, ${port.nic.mode} mode${why}`);
+  }
   console.log(`${VERBS[fn]} ${ifname}: ${queues} queues, ${threads} threads and ${cpus} cpus.`);
   if (options.verbose > 0) {
     D(

@@ -1,9 +1,9 @@
 import { NetmapError } from '../abi/errors.ts';
 import { runtimeDirectory } from '../protocol/directory.ts';
 
-export type { Status as ModuleStatus } from '../protocol/messages.ts';
+export type { InterfaceInfo, Status as ModuleStatus } from '../protocol/messages.ts';
 
-import type { Status } from '../protocol/messages.ts';
+import type { InterfaceInfo, Status } from '../protocol/messages.ts';
 import { Connection } from './connection.ts';
 import { startModule } from './module-process.ts';
 
@@ -35,6 +35,16 @@ export async function status(directory = runtimeDirectory()): Promise<Status> {
   const connection = await visit(directory, 'show the state of netmap');
   try {
     return await connection.request('status', {});
+  } finally {
+    connection.close();
+  }
+}
+
+/** Network interfaces of the machine: how their frames would be taken, and what stands in the way. Loads the module. */
+export async function interfaces(directory = runtimeDirectory()): Promise<InterfaceInfo[]> {
+  const connection = await Connection.open(directory, 'list network interfaces');
+  try {
+    return await connection.request('interfaces', {});
   } finally {
     connection.close();
   }

@@ -111,11 +111,8 @@ export async function pollAsync(
     const now = look(targets);
     const remaining = deadline - performance.now();
     if (now === 0 && remaining > 0) {
-      await sleepUntilAny(
-        [...sleepers.values()],
-        crowded ? Math.min(CROWDED_MS, remaining) : remaining,
-        signal,
-      );
+      const limitMs = crowded ? Math.min(CROWDED_MS, remaining) : remaining;
+      await sleepUntilAny([...sleepers.values()], targets.flatMap(nicFds), limitMs, signal);
     }
     if (now > 0) return now;
     if (performance.now() >= deadline) return look(targets);
@@ -223,16 +220,12 @@ let pollfds = new Uint8Array(64 * 8);
 /** poll(2) on the bells and on those targets that are descriptors; how many of the latter are ready. */
 function pollFds(targets: readonly PollTarget[], bells: readonly Bell[], timeoutMs: number): number {
   const fds = targets.filter((target) => 'fd' in target);
-  const nics = targets.flatMap((target) => ('port' in target ? target.port.waitFds(target.events) : []));
+  const nics = targets.flatMap(nicFds);
   const count = fds.length + nics.length + bells.length;
   if (fds.length === 0 && timeoutMs === 0) return 0;
   if (pollfds.length < count * 8) pollfds = new Uint8Array(count * 16);
   const view = new DataView(pollfds.buffer);
-  [...fds, ...nics, ...bells].forEach((target, i) => {
-    view.setInt32(i * 8, target.fd, true);
-    view.setInt16(i * 8 + 4, 'events' in target ? EVENT_BITS[target.events] : POLLIN, true);
-    view.setInt16(i * 8 + 6, 0, true);
-  });
+  writePollFds(pollfds, [...fds, ...nics, ...bells]);
   os.poll(pollfds, count, timeoutMs);
   let ready = 0;
   fds.forEach((target, i) => {
@@ -240,6 +233,20 @@ function pollFds(targets: readonly PollTarget[], bells: readonly Bell[], timeout
     if (target.revents !== 0) ready++;
   });
   return ready;
+}
+
+function nicFds(target: PollTarget): FdTarget[] {
+  return 'port' in target ? target.port.waitFds(target.events) : [];
+}
+
+/** Records as poll(2) has them; a bell is waited for until it can be read. */
+function writePollFds(into: Uint8Array, targets: readonly (FdTarget | Bell)[]): void {
+  const view = new DataView(into.buffer);
+  targets.forEach((target, i) => {
+    view.setInt32(i * 8, target.fd, true);
+    view.setInt16(i * 8 + 4, 'events' in target ? EVENT_BITS[target.events] : POLLIN, true);
+    view.setInt16(i * 8 + 6, 0, true);
+  });
 }
 
 /** A bell that the event loop listens to, shared by all that await something in this thread. */
@@ -281,14 +288,36 @@ class Sleeper {
 
 async function sleepUntilAny(
   sleepers: readonly Sleeper[],
+  nics: readonly FdTarget[],
   timeoutMs: number,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  if (sleepers.length === 1) return sleepers[0]!.sleep(timeoutMs, signal);
+  if (sleepers.length === 1 && nics.length === 0) return sleepers[0]!.sleep(timeoutMs, signal);
   const enough = new AbortController();
   const either = signal ? AbortSignal.any([signal, enough.signal]) : enough.signal;
-  await Promise.race(sleepers.map((sleeper) => sleeper.sleep(timeoutMs, either)));
+  const elsewhere = nics.length > 0 ? [readyElsewhere(nics, timeoutMs, either)] : [];
+  await Promise.race([...sleepers.map((sleeper) => sleeper.sleep(timeoutMs, either)), ...elsewhere]);
   enough.abort();
+  await Promise.all(elsewhere);
+}
+
+/** NICs' descriptors are none that the event loop can watch: another thread does, until `signal` calls it off. */
+async function readyElsewhere(
+  nics: readonly FdTarget[],
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const calledOff = os.createEvent();
+  const callOff = () => void os.signalEvent(calledOff);
+  signal.addEventListener('abort', callOff);
+  const fds = new Uint8Array((nics.length + 1) * 8);
+  writePollFds(fds, [...nics, { fd: calledOff, events: 'in' }]);
+  try {
+    await os.pollElsewhere(fds, nics.length + 1, Number.isFinite(timeoutMs) ? timeoutMs : -1);
+  } finally {
+    signal.removeEventListener('abort', callOff);
+    os.closeFd(calledOff);
+  }
 }
 
 const sleepersByWaker = new WeakMap<Waker, Sleeper>();

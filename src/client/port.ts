@@ -147,6 +147,11 @@ export class Port implements Disposable {
     return this.#reply.ifOfs;
   }
 
+  /** Of a network interface: how its frames are taken, by the driver or the stack, and why not better. */
+  get nic(): { mode: 'native' | 'generic'; why: string } | undefined {
+    return this.#reply.nic;
+  }
+
   /** Whole port's sizes, as PORT_INFO_GET tells them. */
   get info(): Pick<RegisterReply, 'txRings' | 'rxRings' | 'txSlots' | 'rxSlots'> {
     const { txRings, rxRings, txSlots, rxSlots } = this.#reply;

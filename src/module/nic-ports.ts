@@ -5,14 +5,22 @@ import { NetmapError } from '../abi/errors.ts';
 import { NM_BDG_MAXRINGS } from '../abi/netmap.ts';
 import * as st from '../abi/state.ts';
 import type { DataPlane } from '../dataplane/dataplane.ts';
-import { type Egress, findInterface, type Interface, openDevice, type Queue } from '../nic/index.ts';
+import {
+  type Egress,
+  findInterface,
+  type Interface,
+  type LinkNews,
+  openDevice,
+  type Queue,
+  watchLinks,
+} from '../nic/index.ts';
 import { os } from '../os/index.ts';
 import type { RegisterReply } from '../protocol/messages.ts';
 import type { NicPort, OpenQueue } from './adapter.ts';
 import type { Parameters } from './parameters.ts';
 import type { PortSizes } from './plan.ts';
 import { PortTable } from './port-table.ts';
-import { isHost, type Ring, resetRing, transmits } from './rings.ts';
+import { emptyRing, isHost, type Ring, stockRing, transmits } from './rings.ts';
 import { range, type Stock, Undo } from './stock.ts';
 
 /** nr_mem_id of the region that NICs share. */
@@ -26,6 +34,9 @@ export class NicPorts {
   readonly #stock: Stock;
   readonly #parameters: Parameters;
   readonly #dataPlane: DataPlane;
+  #endWatch: (() => void) | undefined;
+  /** Rings the bells that a wake() has collected. */
+  ringBells: () => void = () => {};
 
   constructor(stock: Stock, parameters: Parameters, dataPlane: DataPlane) {
     this.#stock = stock;
@@ -41,7 +52,25 @@ export class NicPorts {
     if (known) return known;
     const made = Undo.around((undo) => this.#create(nic, memId || GLOBAL_REGION, undo));
     this.all.set(nic.index, made);
+    this.#endWatch ??= watchLinks((news) => this.#hear(news));
     return made;
+  }
+
+  /** An interface has changed: users of one that is gone, or whose frames no buffer holds, are told (POLLERR). */
+  #hear({ gone, nic }: LinkNews): void {
+    const port = this.all.get(nic.index);
+    if (!port) return;
+    const longest = nic.mtu + 18;
+    if (!gone && longest <= port.region.geometry.bufs.size) {
+      port.device.setMtu(nic.mtu);
+      return;
+    }
+    const { view } = this.#stock.memory.arena;
+    for (const { kringOfs } of [...port.tx, ...port.rx]) {
+      const kring = port.state.mapping.address + kringOfs;
+      view.setUint32(kring + st.KR_ORPHAN, 1, true);
+      if (this.#dataPlane.wake(kring) & st.SYNC_RING_BELLS) this.ringBells();
+    }
   }
 
   /** The port of an interface that somebody has open. */
@@ -61,6 +90,10 @@ export class NicPorts {
 
   destroy(port: NicPort): void {
     this.all.delete(port.interface.index);
+    if (this.all.size === 0) {
+      this.#endWatch?.();
+      this.#endWatch = undefined;
+    }
     for (const index of [...port.queues.keys()]) this.#close(port, index);
     port.device.close();
     this.#stock.releaseRings(port.region, [...port.tx, ...port.rx]);
@@ -86,7 +119,11 @@ export class NicPorts {
   }
 
   /** What a client needs to use rings: descriptors, and how their memory is mapped. */
-  shown(port: NicPort, tx: readonly Ring[], rx: readonly Ring[]): Pick<RegisterReply, 'queues' | 'held'> {
+  shown(
+    port: NicPort,
+    tx: readonly Ring[],
+    rx: readonly Ring[],
+  ): Pick<RegisterReply, 'queues' | 'held' | 'nic'> {
     const wanted = new Set([...tx, ...rx].map(({ index }) => index));
     const queues = [...port.queues]
       .filter(([index]) => wanted.has(index))
@@ -97,7 +134,8 @@ export class NicPorts {
         size: queue.size,
         parts: [...queue.parts],
       }));
-    return { queues, held: [...port.device.descriptors] };
+    const { mode, why, descriptors } = port.device;
+    return { queues, held: [...descriptors], nic: { mode, why } };
   }
 
   #create(nic: Interface, memId: number, undo: Undo): NicPort {
@@ -128,7 +166,12 @@ export class NicPorts {
       const [wire, host] = transmit ? [st.KIND_NIC_TX, st.KIND_HOST_TX] : [st.KIND_NIC_RX, st.KIND_HOST_RX];
       const kind = index === count ? host : wire;
       const kringOfs = place.krings.ofs + (transmit ? index : count + 1 + index) * st.KR_SIZE;
-      return this.#stock.ring(region, table.state, { kind, index, slots, kringOfs, port: place.index }, undo);
+      return this.#stock.ring(
+        region,
+        table.state,
+        { kind, index, slots, kringOfs, port: place.index, empty: true },
+        undo,
+      );
     };
     const rx = range(count + 1).map((index) => ring(false, index));
     const tx = range(count + 1).map((index) => ring(true, index));
@@ -149,15 +192,20 @@ export class NicPorts {
 
   #open(port: NicPort, index: number): void {
     if (port.queues.has(index)) return;
-    const rings = [port.tx[index]!, port.rx[index]!];
-    const queue = isHost(rings[0]!) ? port.device.openHost() : port.device.openQueue(index);
-    const open: OpenQueue = { queue, slot: this.#stock.memory.takeDeviceSlot() };
-    port.queues.set(index, open);
-    for (const ring of rings) {
-      resetRing(this.#stock.memory, port.region, port.state, ring, port.port.index);
-      this.#show(port, ring, open);
-    }
-    this.#post(port, rings[1]!, open);
+    const { memory } = this.#stock;
+    const { region, device } = port;
+    const rings = [port.rx[index]!, port.tx[index]!];
+    Undo.around((undo) => {
+      for (const ring of rings) {
+        stockRing(memory, region, port.state, ring, port.port.index);
+        undo.push(() => emptyRing(memory, region, ring));
+      }
+      const queue = isHost(rings[0]!) ? device.openHost() : device.openQueue(index);
+      const open: OpenQueue = { queue, slot: memory.takeDeviceSlot() };
+      port.queues.set(index, open);
+      for (const ring of rings) this.#show(port, ring, open);
+      this.#post(port, rings[0]!, open);
+    });
   }
 
   #close(port: NicPort, index: number): void {
@@ -167,6 +215,7 @@ export class NicPorts {
     this.#stock.memory.releaseDeviceSlot(open.slot);
     if (isHost(port.rx[index]!)) port.device.closeHost();
     else port.device.closeQueue(index);
+    for (const ring of [port.rx[index]!, port.tx[index]!]) emptyRing(this.#stock.memory, port.region, ring);
   }
 
   /** Tells a kring where its queue's rings are. */

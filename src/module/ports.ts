@@ -199,9 +199,9 @@ export class Ports {
     refuse: (code: 'EBUSY', why: string) => NetmapError,
     isOpen: (adapter: Adapter) => boolean,
   ): ValePort[] {
+    if (this.nicPorts(nic).length > 0) throw refuse('EBUSY', `"${nic}" is attached already; detach it first`);
     const known = this.nics.named(nic);
     if (known && isOpen(known)) throw refuse('EBUSY', `"${nic}" is open; close it first`);
-    if (this.nicPorts(nic).length > 0) throw refuse('EBUSY', `"${nic}" is attached already; detach it first`);
     const { sizes, region } = this.nics.describe(nic, memId);
     const one = { ...sizes, txRings: 1, rxRings: 1 };
     const name = `${switchName}:${nic}`;

@@ -44,6 +44,7 @@ export class Registry {
     this.#system = system;
     this.#dataPlane = dataPlane;
     this.#ringBells = ringBells;
+    this.ports.nics.ringBells = ringBells;
   }
 
   /** REGISTER.  On an error nothing remains. */

@@ -45,6 +45,8 @@ export interface RingPlan {
   slots: number;
   kringOfs: number;
   port: number;
+  /** Its buffers come later, with stockRing(). */
+  empty?: boolean;
 }
 
 /**
@@ -64,7 +66,7 @@ export function createRing(
   const object = region.rings.allocate();
   if (object < 0) throw noRoom(region, 'another ring');
   // A monitor cannot send: its TX ring has the reserved buffer in every slot.
-  const own = plan.kind === st.KIND_MONITOR_TX ? 0 : plan.slots;
+  const own = plan.kind === st.KIND_MONITOR_TX || plan.empty ? 0 : plan.slots;
   const buffers = shareBuffersOf ? [] : takeBuffers(region, own);
   if (!shareBuffersOf && buffers.length < own) {
     region.rings.release(object);
@@ -99,15 +101,29 @@ function takeBuffers(region: Region, count: number): number[] {
   return taken;
 }
 
-/** Has a ring look fresh again, with the buffers that it has now. */
-export function resetRing(memory: Memory, region: Region, state: State, ring: Ring, port: number): void {
+/** Gives a ring that was made empty its buffers, and has it look fresh. @throws NetmapError ENOMEM, with nothing taken. */
+export function stockRing(memory: Memory, region: Region, state: State, ring: Ring, port: number): void {
+  const buffers = takeBuffers(region, ring.slots);
+  if (buffers.length < ring.slots) {
+    for (const buffer of buffers) region.bufs.release(buffer);
+    throw noRoom(region, `${ring.slots} buffers`);
+  }
   memory.withRegion(region, (base) => {
-    const { view } = memory.arena;
-    const at = base + ring.ringOfs;
-    for (const ofs of [abi.RING_HEAD, abi.RING_CUR]) view.setUint32(at + ofs, 0, true);
-    view.setUint32(at + abi.RING_TAIL, transmits(ring) ? ring.slots - 1 : 0, true);
+    writeRing(memory.arena.view, base + ring.ringOfs, ring, region, buffers);
   });
   writeKring(memory.arena.view, state.mapping.address + ring.kringOfs, ring, region, port);
+}
+
+/** Takes its buffers from it again. */
+export function emptyRing(memory: Memory, region: Region, ring: Ring): void {
+  const { view } = memory.arena;
+  memory.withRegion(region, (base) => {
+    const slots = base + ring.ringOfs + abi.RING_SLOTS;
+    readBuffers(view, base + ring.ringOfs, ring.slots).forEach((index, i) => {
+      region.bufs.release(index, abi.NM_RESERVED_BUFS);
+      view.setUint32(slots + i * abi.SLOT_SIZE, 0, true);
+    });
+  });
 }
 
 /** Gives a ring's object back, and those of its buffers that are (still) taken. */

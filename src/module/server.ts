@@ -6,6 +6,7 @@ import * as v from 'valibot';
 import { NetmapError } from '../abi/errors.ts';
 import { NR_REG_NIC_SW } from '../abi/netmap.ts';
 import { LOOKUP_AREA_SIZE } from '../abi/state.ts';
+import { survey } from '../nic/index.ts';
 import { os, type Peer } from '../os/index.ts';
 import {
   describeIssues,
@@ -250,6 +251,7 @@ const handlers: { [O in Operation]: Handler<O> } = {
     return {};
   },
   valeLookupGet: ({ name }, { module }) => module.registry.ports.lookup(name),
+  interfaces: (_request, { module }) => survey(module.registry.ports.parameters.get('buf_size')),
   status: (_request, { module }) => module.status(),
   unload({ force }, { module, events }) {
     const { openPorts, persistentPorts } = module;

@@ -1,18 +1,14 @@
 // Network interfaces of the system that we run on.
 
 import { NetmapError } from '../abi/errors.ts';
-import { os } from '../os/index.ts';
-import { driverOf, listInterfaces } from '../os/interfaces.ts';
-import type { BufferMemory, Device, Interface, OpenDevice } from './nic.ts';
+import { listInterfaces } from '../os/interfaces.ts';
+import type { BufferMemory, Device, Interface } from './nic.ts';
+import { system } from './system.ts';
 
-export type { Device, Egress, Interface, Queue } from './nic.ts';
-export { driverOf, listInterfaces };
+export type { Device, Egress, Interface, LinkNews, Queue } from './nic.ts';
+export { survey } from './survey.ts';
 
-const DRIVERS: Readonly<Record<string, () => Promise<{ openDevice: OpenDevice }>>> = {
-  linux: () => import('./linux/af-xdp.ts'),
-  windows: () => import('./windows/xdp.ts'),
-};
-const driver = await DRIVERS[os.name]!();
+export const { watchLinks } = system;
 
 /** The interface of that name, or, where there is none, `ethN` by its index, as on Windows. */
 export function findInterface(name: string): Interface | undefined {
@@ -31,6 +27,9 @@ export function findInterface(name: string): Interface | undefined {
  */
 export function openDevice(nic: Interface, memory: BufferMemory, slots: number, admode: number): Device {
   const refuse = (why: string) => new NetmapError('EINVAL', `Cannot open "${nic.name}": ${why}`);
+  const missing = system.missingPrivileges();
+  if (missing)
+    throw new NetmapError('EPERM', `Cannot open "${nic.name}": ${missing.cause}; ${missing.remedy}`);
   if (nic.loopback) throw refuse('a loopback interface has no frames on a wire');
   const longest = nic.mtu + 18;
   if (longest > memory.bufSize)
@@ -38,7 +37,7 @@ export function openDevice(nic: Interface, memory: BufferMemory, slots: number, 
       `its MTU of ${nic.mtu} makes frames of ${longest} bytes, a buffer has ${memory.bufSize}; lower the MTU, or set buf_size before anybody uses memory region 1 ("nm-ctl buf_size=4096")`,
     );
   const entries = 2 ** Math.ceil(Math.log2(slots));
-  return driver.openDevice(
+  return system.openDevice(
     nic,
     memory,
     entries,

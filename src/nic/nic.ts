@@ -1,4 +1,4 @@
-// What the module needs of a network interface's driver; nic/linux implements it.
+// What the module needs of a network interface's driver, and of the system; a folder a system implements it.
 
 import type { Interface } from '../os/interfaces.ts';
 
@@ -43,6 +43,30 @@ export type OpenDevice = (
   mode: 'native' | 'generic' | undefined,
 ) => Device;
 
+/** What stands in the way of opening an interface. */
+export interface Obstacle {
+  cause: string;
+  remedy: string;
+}
+
+/** An interface that has changed, or is gone. */
+export interface LinkNews {
+  readonly gone: boolean;
+  readonly nic: Interface;
+}
+
+/** What a system has for network interfaces. */
+export interface NicSystem {
+  readonly openDevice: OpenDevice;
+  missingPrivileges(): Obstacle | undefined;
+  /** Offloads of an interface that change frames, by the system's names. */
+  offloadsOn(name: string): string[];
+  /** Whether frames are taken by the driver itself. */
+  isNative(driver: string): boolean;
+  /** Tells what becomes of interfaces. @returns what ends it */
+  watchLinks(tell: (news: LinkNews) => void): () => void;
+}
+
 /** What becomes of the host stack's own frames: out on the wire, nowhere, or into the host ring. */
 export type Egress = 'wire' | 'nowhere' | 'ring';
 
@@ -59,6 +83,8 @@ export interface Device {
   openHost(): Queue;
   closeHost(): void;
   setEgress(egress: Egress): void;
+  /** The interface's MTU is another: the host's side follows. */
+  setMtu(mtu: number): void;
   /** Descriptors that keep all of this alive: whoever uses a ring holds copies. */
   readonly descriptors: readonly number[];
   /** Gives everything back to the host at once. */

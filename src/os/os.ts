@@ -75,6 +75,8 @@ export interface Os {
    */
   poll(fds: Uint8Array, count: number, timeoutMs: number): number;
 
+  /** poll() by another thread, for descriptors that the event loop cannot watch. */
+  pollElsewhere(fds: Uint8Array, count: number, timeoutMs: number): Promise<void>;
   /** An event counter (eventfd): readable once signalled. */
   createEvent(): number;
   /** Signals an event counter; false if it is none. */

@@ -76,6 +76,7 @@ export const requestSchema = v.variant('op', [
   v.object({ id, op: v.literal('valeLookupOpen'), name, label }),
   v.object({ id, op: v.literal('valeLookupClear'), name }),
   v.object({ id, op: v.literal('valeLookupGet'), name }),
+  v.object({ id, op: v.literal('interfaces') }),
   v.object({ id, op: v.literal('status') }),
   v.object({ id, op: v.literal('unload'), force: v.boolean() }),
   v.object({ id, op: v.literal('setParameter'), parameter: text, value: i32 }),
@@ -128,6 +129,8 @@ const registered = v.object({
   queues: v.array(queue),
   /** Further descriptors of the module's, copies of which keep the NIC as it is should the module die. */
   held: v.array(u32),
+  /** Of a NIC: how its frames are taken, and why not better. */
+  nic: v.optional(v.object({ mode: v.picklist(['native', 'generic']), why: v.string() })),
 });
 export type RegisterReply = v.InferOutput<typeof registered>;
 
@@ -177,6 +180,21 @@ const status = v.object({
 });
 export type Status = v.InferOutput<typeof status>;
 
+const surveyed = v.object({
+  index: u32,
+  name: v.string(),
+  mac: text,
+  mtu: u32,
+  up: v.boolean(),
+  running: v.boolean(),
+  txQueues: u32,
+  rxQueues: u32,
+  driver: text,
+  bestMode: v.picklist(['native', 'generic', 'none']),
+  obstacles: v.array(v.object({ cause: v.string(), remedy: v.string() })),
+});
+export type InterfaceInfo = v.InferOutput<typeof surveyed>;
+
 /** Schema of each operation's answer. */
 export const replySchemas = {
   hello,
@@ -199,6 +217,7 @@ export const replySchemas = {
   valeLookupOpen: registered,
   valeLookupClear: v.object({}),
   valeLookupGet: v.object({ kind: v.picklist(['table', 'wasm', 'batch']), label: text, alive: v.boolean() }),
+  interfaces: v.array(surveyed),
   status,
   unload: v.object({}),
   setParameter: v.object({}),

@@ -15,6 +15,7 @@ import * as links from '../../os/linux/interfaces.ts';
 import * as libc from '../../os/linux/libc.ts';
 import * as xdp from '../../os/linux/xdp-socket.ts';
 import type { BufferMemory, Device, Egress, Interface, OpenDevice, Queue } from '../nic.ts';
+import { withoutOffloads } from './offloads.ts';
 import * as programs from './programs.ts';
 
 interface HostSide {
@@ -36,6 +37,7 @@ export class AfXdp implements Device {
   readonly #receiving = new Set<number>();
   #host: HostSide | undefined;
   #receiveLink = -1;
+  #restoreOffloads: (() => void) | undefined;
   /** tcx link that drops what the host sends. */
   #cut = -1;
   #egress: Egress = 'wire';
@@ -72,6 +74,7 @@ export class AfXdp implements Device {
   setReceive(index: number, on: boolean): void {
     if (on === this.#receiving.has(index)) return;
     if (on) {
+      this.#restoreOffloads ??= withoutOffloads(this.#interface.name);
       this.#attach();
       bpf.setSocket(this.#map, index, this.#queues.get(index)!.fd);
       this.#receiving.add(index);
@@ -81,6 +84,8 @@ export class AfXdp implements Device {
     this.#receiving.delete(index);
     if (this.#receiving.size > 0) return;
     this.#receiveLink = drop(this.#receiveLink);
+    this.#restoreOffloads?.();
+    this.#restoreOffloads = undefined;
   }
 
   openHost(): Queue {
@@ -98,6 +103,13 @@ export class AfXdp implements Device {
     links.removeInterface(host.helper.index);
     host.far.close();
     this.setEgress(this.#egress);
+  }
+
+  setMtu(mtu: number): void {
+    if (!this.#host) return;
+    links.setMtu(this.#host.helper.index, mtu);
+    const { far } = this.#host;
+    far.run(() => links.setMtu(find(`nm${this.#interface.index}n`).index, mtu));
   }
 
   setEgress(egress: Egress): void {

@@ -8,3 +8,8 @@ export const openDevice: OpenDevice = ({ name }) => {
     `Cannot open "${name}": network interfaces are not supported on Windows by this version; switches and pipes are`,
   );
 };
+
+export const missingPrivileges = () => undefined;
+export const offloadsOn = () => [];
+export const isNative = () => false;
+export const watchLinks = () => () => {};

@@ -56,6 +56,13 @@ export function lastError(action: string): NetmapError {
   return errorOf(koffi.errno(), action);
 }
 
+const classicPoll = lib.func('int poll(void *fds, uint64_t count, int timeout)');
+
+/** poll(2) on a thread of the pool. */
+export function pollElsewhere(fds: Uint8Array, count: number, timeoutMs: number): Promise<void> {
+  return new Promise((resolve) => classicPoll.async(fds, count, timeoutMs, () => resolve()));
+}
+
 /** The same for a number that came in another way, as in an answer of the kernel's. */
 export function errorOf(number: number, action: string): NetmapError {
   return new NetmapError(NAMES.get(number) ?? 'EIO', `Cannot ${action}: ${strerror(number)}`);

@@ -271,6 +271,7 @@ export const linux: Os = {
   availableMemory,
   createBell,
   openBell,
+  pollElsewhere: (fds, count, timeoutMs) => libc.pollElsewhere(fds, count, Math.ceil(timeoutMs)),
   ring: (fd) => libc.write(fd, DING, 1) === 1 || libc.errorNumber() === ERRNO.EAGAIN, // Full: rung already.
   drainBell: (fd) => void libc.read(fd, sink, sink.length),
   watchBell,

@@ -46,6 +46,7 @@ export const windows: Os = {
   },
   closeFd: (fd) => void w.CloseHandle(fd),
   availableMemory,
+  pollElsewhere: () => refuse('wait for a device'),
   mapDevice: () => refuse('map a device'),
   kick: () => refuse('send by a device'),
   objectAt: objects.objectAt,

@@ -1,0 +1,47 @@
+// Offloads that change frames before we see them: several made into one, a VLAN tag taken out of its place.  While an
+// interface's frames are ours they are off; afterwards they are as they were.
+
+import { ethtool } from '../../os/linux/interfaces.ts';
+
+const GET_GRO = 0x2b;
+const SET_GRO = 0x2c;
+const GET_FLAGS = 0x25;
+const SET_FLAGS = 0x26;
+const FLAG_RX_VLAN = 0x100;
+const FLAG_LRO = 0x8000;
+
+/** By ethtool's names, those that are on. */
+export function offloadsOn(name: string): string[] {
+  const flags = get(name, GET_FLAGS);
+  return [
+    ...(get(name, GET_GRO) !== 0 ? ['gro'] : []),
+    ...(flags & FLAG_LRO ? ['lro'] : []),
+    ...(flags & FLAG_RX_VLAN ? ['rxvlan'] : []),
+  ];
+}
+
+/** Switches them off. @returns what puts them back */
+export function withoutOffloads(name: string): () => void {
+  const gro = get(name, GET_GRO);
+  const flags = get(name, GET_FLAGS);
+  const fewer = flags & ~(FLAG_LRO | FLAG_RX_VLAN);
+  if (gro !== 0) set(name, SET_GRO, 0);
+  if (fewer !== flags) set(name, SET_FLAGS, fewer);
+  return () => {
+    if (gro !== 0) set(name, SET_GRO, gro);
+    if (fewer !== flags) set(name, SET_FLAGS, flags);
+  };
+}
+
+function get(name: string, command: number): number {
+  const request = Buffer.alloc(8);
+  request.writeUInt32LE(command, 0);
+  return ethtool(name, request) ? request.readUInt32LE(4) : 0;
+}
+
+function set(name: string, command: number, value: number): void {
+  const request = Buffer.alloc(8);
+  request.writeUInt32LE(command, 0);
+  request.writeUInt32LE(value >>> 0, 4);
+  ethtool(name, request);
+}
