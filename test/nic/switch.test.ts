@@ -75,7 +75,6 @@ describe('interfaces on a switch', { skip: NO_NETWORK, timeout: 300_000 }, () =>
       const capture = path.join(folder, `sent-${name}`);
       fs.writeFileSync(capture, captureOf(frames));
       const written = path.join(folder, name);
-      const frames = framesOf(fs.readFileSync(capture)).filter((bytes) => bytes.length <= 1514);
       const sniffer = b!.start('tcpdump', [
         '-i',
         'v0',
