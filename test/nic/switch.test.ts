@@ -80,6 +80,7 @@ describe('interfaces on a switch', { skip: NO_NETWORK, timeout: 300_000 }, () =>
         'v0',
         '-Q',
         'in',
+        '-U',
         '-w',
         written,
         '--immediate-mode',
@@ -103,7 +104,12 @@ describe('interfaces on a switch', { skip: NO_NETWORK, timeout: 300_000 }, () =>
         framesOf(fs.readFileSync(written))
           .map((bytes) => bytes.toString('latin1'))
           .filter((bytes) => wanted.has(bytes));
-      await until(() => got().length >= frames.length, 'every frame of the capture');
+      await until(
+        () => got().length >= frames.length,
+        'every frame of the capture',
+        60_000,
+        () => `: ${got().length} of ${frames.length} came`,
+      );
       await sniffer.stop('SIGTERM');
       assert.deepEqual(
         got(),
