@@ -146,39 +146,55 @@ function gather(): void {
   const bufSize = load<u32>(source, KR_BUF_SIZE);
   const bufCount = load<u32>(source, KR_BUF_COUNT);
   const directed = how == DIRECTED;
+  const full = limit;
   const end = head;
   let entry = entryAt(0);
   let next = k;
   let seen: u64 = 0;
   let size: u64 = 0;
-  while (next != end && entry < limit) {
-    const slot = slots + next * SLOT_SIZE;
-    const word = load<u64>(slot);
-    if (directed) store<u64>(entry, load<u64>(slot, SLOT_PTR), TOLD);
-    seen++;
-    if (<u32>(word >> 48) & (NS_BUF_CHANGED | NS_INDIRECT | NS_MOREFRAG | NS_NO_LEARN) || header) {
-      const collected = collectChain(slots, next, end, n, bufs, entry);
-      const frags = <u32>collected & 0xffff;
-      next = <u32>(collected >> 16) & 0xffff;
-      size += collected >> 32;
-      if (frags == 0) continue; // Dropped, and counted there.
-      if (ethernetOf(entry, frags) == 0) {
-        drop(DROP_SHORT, 1);
+  while (next != end && entry < full) {
+    // Slots in a row, as in forward().
+    const inRow: u32 = header ? 0 : (end > next ? end : n) - next;
+    const room = (full - entry) >> 3;
+    const start = slots + next * SLOT_SIZE;
+    const beyond = start + (inRow < room ? inRow : room) * SLOT_SIZE;
+    let slot = start;
+    let chain = header != 0;
+    for (; slot != beyond; slot += SLOT_SIZE) {
+      const word = load<u64>(slot); // The only read of this slot.
+      if (<u32>(word >> 48) & (NS_BUF_CHANGED | NS_INDIRECT | NS_MOREFRAG | NS_NO_LEARN)) {
+        chain = true;
+        break;
+      }
+      const length = <u32>(word >> 32) & 0xffff;
+      size += length;
+      if (<u32>badIndex(<u32>word, bufCount) | <u32>(length - 14 > bufSize - 14)) {
+        dropSlot(<u32>word, length, bufCount);
         continue;
       }
-      if (noLearn) store<u16>(entry, load<u16>(entry, 6) | NS_NO_LEARN, 6); // For us alone: pass() takes it away.
-      entry += frags << 3;
+      store<u64>(entry, <u64>(bufs + <u32>word * bufSize) | (<u64>(length | (ONE_SLOT << 16)) << 32));
+      if (directed) store<u64>(entry, load<u64>(slot, SLOT_PTR), TOLD);
+      entry += 8;
+    }
+    const passed = (slot - start) / SLOT_SIZE;
+    seen += passed;
+    next = next + passed == n ? 0 : next + passed;
+    if (!chain) continue;
+
+    const told = load<u64>(slots + next * SLOT_SIZE, SLOT_PTR);
+    const collected = collectChain(slots, next, end, n, bufs, entry);
+    const frags = <u32>collected & 0xffff;
+    next = <u32>(collected >> 16) & 0xffff;
+    size += collected >> 32;
+    seen++;
+    if (frags == 0) continue; // Dropped, and counted there.
+    if (ethernetOf(entry, frags) == 0) {
+      drop(DROP_SHORT, 1);
       continue;
     }
-    next = next + 1 == n ? 0 : next + 1;
-    const length = <u32>(word >> 32) & 0xffff;
-    size += length;
-    if (<u32>badIndex(<u32>word, bufCount) | <u32>(length - 14 > bufSize - 14)) {
-      dropSlot(<u32>word, length, bufCount);
-      continue;
-    }
-    store<u64>(entry, <u64>(bufs + <u32>word * bufSize) | (<u64>(length | (ONE_SLOT << 16)) << 32));
-    entry += 8;
+    if (noLearn) store<u16>(entry, load<u16>(entry, 6) | NS_NO_LEARN, 6); // For us alone: pass() takes it away.
+    if (directed) store<u64>(entry, told, TOLD);
+    entry += frags << 3;
   }
   at = first = entryAt(0);
   stop = entry;
