@@ -10,6 +10,8 @@ import type { DataPlane } from './dataplane.ts';
 export const LOOKUP_FUEL = 1_000_000;
 /** Export that says how much is left. */
 export const FUEL_EXPORT = 'netmap_fuel';
+/** Parameters of a lookup that gets 24 bytes of a frame. */
+const BRIEF_PARAMETERS = 5;
 /** After so many faults the rest of a sync's packets is dropped unasked. */
 const MAX_FAULTS = 16;
 
@@ -101,7 +103,7 @@ export class Lookups {
       const exports = instantiateLookup(area.slice(st.LK_BYTES, configAt), config, this.#dataPlane.sendAlso);
       table.set(loaded.place, exports.lookup);
       loaded.fuel = exports[FUEL_EXPORT];
-      return loaded.place;
+      return loaded.place + (exports.lookup.length === BRIEF_PARAMETERS ? st.LOOKUP_BRIEF : 0);
     } catch {
       return st.LOOKUP_BROKEN;
     }

@@ -28,8 +28,8 @@ const FUNCTION_KIND = 0;
 const MEMORY_KIND = 2;
 const GLOBAL_KIND = 3;
 
-/** lookup(8 x i64 of frame, length, port) -> answer. */
-const LOOKUP_TYPE = `${[I64, I64, I64, I64, I64, I64, I64, I64, I32, I32]}>${I32}`;
+/** lookup(8 or 3 x i64 of frame, length, port) -> answer. */
+const LOOKUP_TYPES = [8, 3].map((words) => `${[...Array<number>(words).fill(I64), I32, I32]}>${I32}`);
 /** What may be imported, and its type. */
 const IMPORTS: Readonly<Record<string, string>> = {
   'netmap.sendAlso': `${I32}>`,
@@ -139,8 +139,10 @@ function checkExports(
   );
   const lookup = exported.get('lookup');
   if (lookup?.kind !== FUNCTION_KIND) throw refuse('it exports no function "lookup"');
-  if (functions[lookup.index] !== LOOKUP_TYPE)
-    throw refuse('its "lookup" is not (8 x i64, i32, i32) -> i32: 64 bytes of frame, length, port');
+  if (!LOOKUP_TYPES.includes(functions[lookup.index] ?? ''))
+    throw refuse(
+      'its "lookup" is not (8 x i64, i32, i32) -> i32: 64 bytes of frame, length, port; nor is it that with 3 x i64',
+    );
   if (!configured) return;
   if (exported.get('config')?.kind !== GLOBAL_KIND || exported.get('memory')?.kind !== MEMORY_KIND)
     throw refuse('it exports no "memory" and no global "config" that says where its configuration goes');
