@@ -467,6 +467,27 @@ describe('a function on batches', () => {
     }));
 });
 
+test('a function that never returns holds up its own switch alone, until its process is killed', () =>
+  using([open('vale8:a'), open('vale8:b'), open('vale9:a'), open('vale9:b')], async (a, b, c, d) => {
+    const script = fileURLToPath(new URL('../lookup-process.js', import.meta.url));
+    const child = fork(script, ['vale8', 'loop'], { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] });
+    await once(child, 'message');
+    send(a, [frame({ mark: 1 })]);
+    await once(child.stdout!, 'data');
+    const sent = Array.from({ length: 500 }, () => frame());
+    for (let i = 0; i < 6; i++) send(a, sent); // Senders do not wait for it: what its ring cannot hold is counted.
+    assert.deepEqual(receive(b), []);
+    const full = Object.values(a.drops).reduce((sum, count) => sum + count, 0);
+    assert.ok(full > 0 && full < 3000, JSON.stringify(a.drops));
+    send(c, [frame({ mark: 2 })]);
+    assert.deepEqual(marks(d), [2]);
+    child.kill('SIGKILL');
+    await until(async () => !(await getLookup('vale8')).alive, 'the module to notice');
+    await clearLookup('vale8');
+    send(a, [frame({ mark: 3 })]);
+    assert.deepEqual(marks(b), [3]);
+  }));
+
 test('a module that is killed and started again finds the lookups', () =>
   using([open('vale5:a'), open('vale5:b'), open('vale6:a'), open('vale6:b')], async (a, b, c, d) => {
     await setLookup('vale5', constant(NM_BDG_NOPORT), { label: 'nothing' });
