@@ -1,5 +1,5 @@
-// A switch's own lookup beside the learning table: in WebAssembly, in one thread; as a TypeScript function, in a
-// process of its own between the sender's and the receiver's.
+// A switch's own lookup beside the learning table: in WebAssembly and as a TypeScript function in one thread, which
+// sends, decides and receives in turn; and as a function in a process of its own, while this one sends and receives.
 //
 // This file is also what that process runs: `lookup.js decide SWITCH`.
 
@@ -7,11 +7,17 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { hub } from '../examples/lookup/batch.ts';
-import { clearLookup, locatePort, open, openLookup, setLookup } from '../src/client/index.ts';
+import * as examples from '../examples/lookup/batch.ts';
+import {
+  clearLookup,
+  type LookupFunction,
+  locatePort,
+  open,
+  openLookup,
+  setLookup,
+} from '../src/client/index.ts';
 import type { Case } from './cases.ts';
 import { introduce, Receiver, Sender } from './traffic.ts';
-import { measureTwoProcesses } from './two-processes.ts';
 
 const SELF = fileURLToPath(import.meta.url);
 const SWITCH = 'valebench3';
@@ -26,46 +32,48 @@ export const LOOKUP_CASE: Case = {
 };
 export const BATCH_CASE: Case = { ...LOOKUP_CASE, processes: 2 };
 
-/** Per example: nanoseconds per packet, and by how much that is more than with the learning table; medians. */
+/** Packets between a sender and a receiver: less than their rings and the lookup's hold, so that none is lost. */
+const WINDOW = 768;
+
+/** Per example: its name, nanoseconds per packet, and by how much that is more than with the learning table; medians. */
 export async function measureLookupCost(ms: number, rounds: number): Promise<[string, number, number][]> {
   const from = await open(`${SWITCH}:s`);
   const to = await open(`${SWITCH}:r`);
   const sender = new Sender(from, LOOKUP_CASE);
   const receiver = new Receiver(to, LOOKUP_CASE);
   const { port } = await locatePort(`${SWITCH}:r`);
-  const run = (window: number) => {
-    let sent = 0;
-    const start = performance.now();
-    let end = start;
-    do {
-      for (let i = 0; i < 64; i++) {
-        sent += sender.burst(LOOKUP_CASE.burst);
-        receiver.burst();
-      }
-      end = performance.now();
-    } while (end - start < window);
-    return ((end - start) * 1e6) / sent;
+  const measure = (turn: () => void) => {
+    exchange(sender, receiver, ms / 2, turn); // Warm after this.
+    return exchange(sender, receiver, ms, turn);
   };
-  const measure = () => {
-    run(ms / 2); // Warm after this.
-    return run(ms);
-  };
-  const results: [string, number, number][] = [];
-  for (const [name, text] of [
-    ['hub', ''],
-    ['static-table', `02:00:00:00:00:02 ${port}`],
-    ['acl', '6 23'],
-    ['balance', `${port}`],
-  ] as const) {
+  const inWebAssembly = (name: string, text: string) => async () => {
     const code = fs.readFileSync(new URL(`../../lookup/${name}.wasm`, import.meta.url));
-    const config = new TextEncoder().encode(text);
+    await setLookup(SWITCH, code, { config: new TextEncoder().encode(text) });
+    return { turn: () => {}, close: async () => {} };
+  };
+  const inTypeScript = (decide: LookupFunction) => async () => {
+    const lookup = await openLookup(SWITCH, decide);
+    return { turn: () => void lookup.turn(0), close: () => lookup.close() };
+  };
+  const table = `02:00:00:00:00:02 ${port}`;
+  const results: [string, number, number][] = [];
+  for (const [name, start] of [
+    ['WebAssembly hub', inWebAssembly('hub', '')],
+    ['WebAssembly static-table', inWebAssembly('static-table', table)],
+    ['WebAssembly acl', inWebAssembly('acl', '6 23')],
+    ['WebAssembly balance', inWebAssembly('balance', `${port}`)],
+    ['TypeScript hub', inTypeScript(examples.hub)],
+    ['TypeScript static-table', inTypeScript(examples.staticTable(table))],
+    ['TypeScript acl', inTypeScript(examples.acl('6 23'))],
+  ] as const) {
     const times: number[] = [];
     const costs: number[] = [];
     for (let round = 0; round <= rounds; round++) {
       introduce(to);
-      const learned = measure();
-      await setLookup(SWITCH, code, { config });
-      const own = measure();
+      const learned = measure(() => {});
+      const lookup = await start();
+      const own = measure(lookup.turn);
+      await lookup.close();
       await clearLookup(SWITCH);
       if (round === 0) continue; // The engine optimises meanwhile.
       times.push(own);
@@ -79,22 +87,53 @@ export async function measureLookupCost(ms: number, rounds: number): Promise<[st
   return results;
 }
 
-/** Nanoseconds per packet received, the function deciding in a third process. */
-export async function measureBatchLookup(work: Case, ms: number): Promise<number> {
-  const decider = fork(SELF, ['decide', 'valebench2']);
-  await once(decider, 'message');
+/** Nanoseconds per packet received, `turn` deciding after each burst. */
+function exchange(sender: Sender, receiver: Receiver, ms: number, turn: () => void): number {
+  const { totals } = receiver;
+  const before = totals.packets;
+  let ahead = 0;
+  const start = performance.now();
+  let end = start;
+  do {
+    for (let i = 0; i < 64; i++) {
+      if (ahead + LOOKUP_CASE.burst <= WINDOW) ahead += sender.burst(LOOKUP_CASE.burst);
+      turn();
+      ahead -= receiver.burst();
+    }
+    end = performance.now();
+  } while (end - start < ms || totals.packets === before);
+  const received = totals.packets - before;
+  while (ahead > 0 && performance.now() - end < 100) {
+    turn();
+    ahead -= receiver.burst(); // So that the next one starts with nothing on its way.
+  }
+  return ((end - start) * 1e6) / received;
+}
+
+/** Nanoseconds per packet that comes back to this process, the function deciding in another. */
+export async function measureBatchLookup(_: Case, ms: number): Promise<number> {
+  const from = await open(`${SWITCH}:s`);
+  const to = await open(`${SWITCH}:r`);
+  const decider = fork(SELF, ['decide', SWITCH]);
+  const ended = once(decider, 'exit');
   try {
-    return await measureTwoProcesses(work, ms);
+    await once(decider, 'message');
+    const sender = new Sender(from, BATCH_CASE);
+    const receiver = new Receiver(to, BATCH_CASE);
+    exchange(sender, receiver, ms / 2, () => {});
+    return exchange(sender, receiver, ms, () => {});
   } finally {
-    const ended = once(decider, 'exit');
     decider.kill('SIGKILL');
     await ended;
+    await clearLookup(SWITCH);
+    await from.close();
+    await to.close();
   }
 }
 
 const [role, switchName] = process.argv[1] === SELF ? process.argv.slice(2) : [];
 if (role === 'decide') {
-  const lookup = await openLookup(switchName!, hub, { label: 'bench' });
+  const lookup = await openLookup(switchName!, examples.hub, { label: 'bench' });
   process.send!('open');
   for (;;) lookup.turn();
 }

@@ -210,7 +210,7 @@ try {
       const { size, burst, processes } = LOOKUP_CASE;
       const none = { cNsPerPacket: null, ratioToC: null, timesCalibration: null };
       const figures = { nsPerPacket: rounded(ns), mpps: rounded(1e3 / ns), ...none };
-      const result = { case: `vale, WebAssembly ${name}`, size, burst, processes, ...figures };
+      const result = { case: `vale, ${name}`, size, burst, processes, ...figures };
       results.push(result);
       console.log(`${row(result)}   ${cost.toFixed(2)} ns over the learning table`);
     }
