@@ -53,7 +53,7 @@ describe('pkt-gen', { timeout: 300_000 }, () => {
     ['-i vale1:a@42 -f tx', /there is none of that id/],
     ['-i vale1:a@conf:foo=1 -f tx', /unknown key: 'foo'/],
     ['-i nosuchif -f tx', /no network interface of that name/],
-    ['-i lo -f tx', /no NIC access yet/],
+    ['-i lo -f tx', /loopback/],
     ['-i vale1:lo -f tx', /must be attached first/],
     ['-i vale1:a -f tx -P /nonexistent.pcap', /Cannot read capture "\/nonexistent\.pcap"/],
   ] as const) {

@@ -35,6 +35,7 @@ const MAKE = /^make( |$)/;
 const NEEDS: readonly (readonly [RegExp, string | false])[] = [
   [/tcpdump/, spawnSync('tcpdump', ['--version']).error ? 'needs tcpdump' : false],
   [/capture\.pcap/, NO_CAPTURES],
+  [/ip -?n|netns/, process.getuid?.() === 0 ? false : 'needs root, to make network namespaces'],
 ];
 
 /** Runs a line in a shell; one that says that it runs, and goes on, is interrupted as by control-C. */
