@@ -5,6 +5,7 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import {
   attach,
+  attachHost,
   clearLookup,
   delIf,
   detach,
@@ -25,6 +26,7 @@ const USAGE = `usage: vale-ctl [ACTION] [options]
 Without an action: lists every port of every switch.
   -a vale0:IF   attach an interface or persistent port to a switch
   -h vale0:IF   attach it with its host rings
+  -e vale0:NAME put the host on a switch by an interface NAME that is made for it
   -d vale0:IF   detach it
   -n NAME       make a persistent port; -C and -m say what kind
   -r NAME       remove it
@@ -39,7 +41,7 @@ Without an action: lists every port of every switch.
   -m MEM        memory region for -n, -a, -h: its number, or a port that lives in it (netmap:X)
   -f FILE       the lookup for -L, a WebAssembly module
   -c FILE       what it is configured with
-  -v            print what -n, -a, -h, -d return
+  -v            print what -n, -a, -h, -e, -d return
 Exit status: 0 done, 1 an error, and standard error says which.
 `;
 
@@ -56,6 +58,10 @@ type Action = (name: string, settings: Settings) => Promise<readonly string[]>;
 const ACTIONS: Readonly<Record<string, Action>> = {
   a: (name, settings) => attachTo(name, NR_REG_ALL_NIC, settings),
   h: (name, settings) => attachTo(name, NR_REG_NIC_SW, settings),
+  async e(name, { verbose }) {
+    const port = await attachHost(name);
+    return verbose ? [`port_index: ${port}`] : [];
+  },
   async d(name, { verbose }) {
     const port = await detach(name);
     return verbose ? [`port_index: ${port}`] : [];

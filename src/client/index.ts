@@ -47,6 +47,7 @@ export { Ring } from './ring.ts';
 export { pinThread } from './threads.ts';
 export {
   attach,
+  attachHost,
   delIf,
   detach,
   headerLength,

@@ -56,6 +56,19 @@ export async function attach(
   return reply.port;
 }
 
+/**
+ * Puts the host on a switch without any NIC: an interface is made for it, `host0` of `vale0:host0`, that lives until
+ * detach().
+ * @returns its index there
+ * @throws NetmapError EEXIST: an interface of that name is there; EPERM, ENOMEM
+ */
+export async function attachHost(name: string, { directory }: Where = {}): Promise<number> {
+  const reply = await ask(directory, `attach the host by "${name}"`, (connection) =>
+    connection.request('valeHost', { name }),
+  );
+  return reply.port;
+}
+
 /** VALE_DETACH. @returns the index that it had. @throws NetmapError EINVAL, ENXIO, EBUSY. */
 export async function detach(name: string, { directory }: Where = {}): Promise<number> {
   const reply = await ask(directory, `detach "${name}"`, (connection) =>

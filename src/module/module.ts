@@ -198,7 +198,15 @@ export class Module {
 
   /** VALE_ATTACH. @returns the port's index. */
   async attach(name: string, host: boolean, memId: number): Promise<number> {
-    const made = this.change(({ ports }, isOpen) => ports.attach(name, host, memId, isOpen));
+    return this.#startLinks(this.change(({ ports }, isOpen) => ports.attach(name, host, memId, isOpen)));
+  }
+
+  /** Puts the host on a switch. @returns the port's index. */
+  attachHost(name: string): Promise<number> {
+    return this.#startLinks(this.change(({ ports }, isOpen) => ports.attachHost(name, isOpen)));
+  }
+
+  async #startLinks(made: readonly ValePort[]): Promise<number> {
     try {
       for (const port of made) await this.#startLink(port);
     } catch (error) {

@@ -11,6 +11,7 @@ import {
   type Interface,
   type LinkNews,
   openDevice,
+  openEndpoint,
   type Queue,
   watchLinks,
 } from '../nic/index.ts';
@@ -34,6 +35,8 @@ export class NicPorts {
   readonly #stock: Stock;
   readonly #parameters: Parameters;
   readonly #dataPlane: DataPlane;
+  /** Names of interfaces that are made for the host when they are opened, and gone when they are closed. */
+  readonly endpoints = new Set<string>();
   #endWatch: (() => void) | undefined;
   /** Rings the bells that a wake() has collected. */
   ringBells: () => void = () => {};
@@ -46,12 +49,13 @@ export class NicPorts {
 
   /** The port of that interface, made if nobody has it open. @throws NetmapError ENXIO, EINVAL, EPERM, ENOMEM. */
   open(name: string, memId: number): NicPort {
+    const endpoint = this.endpoints.has(name);
     const nic = findInterface(name);
-    if (!nic) throw noInterface(name);
-    const known = this.all.get(nic.index);
+    if (!nic && !endpoint) throw noInterface(name);
+    const known = nic && this.all.get(nic.index);
     if (known) return known;
-    const made = Undo.around((undo) => this.#create(nic, memId || GLOBAL_REGION, undo));
-    this.all.set(nic.index, made);
+    const made = Undo.around((undo) => this.#create(endpoint ? name : nic!, memId || GLOBAL_REGION, undo));
+    this.all.set(made.interface.index, made);
     this.#endWatch ??= watchLinks((news) => this.#hear(news));
     return made;
   }
@@ -81,8 +85,9 @@ export class NicPorts {
   /** Sizes of an interface's rings, and the region that they lie in. @throws NetmapError as open(). */
   describe(name: string, memId: number): { sizes: PortSizes; region: number } {
     const nic = findInterface(name);
-    if (!nic) throw noInterface(name);
-    const count = queuesOf(nic);
+    const endpoint = this.endpoints.has(name);
+    if (!nic && !endpoint) throw noInterface(name);
+    const count = endpoint ? 1 : queuesOf(nic!);
     const slots = this.#parameters.get('generic_ringsize');
     const sizes = { txRings: count, rxRings: count, txSlots: slots, rxSlots: slots };
     return { sizes, region: memId || GLOBAL_REGION };
@@ -138,7 +143,8 @@ export class NicPorts {
     return { queues, held: [...descriptors], nic: { mode, why } };
   }
 
-  #create(nic: Interface, memId: number, undo: Undo): NicPort {
+  /** @param what  an interface, or the name of one to be made for the host */
+  #create(what: Interface | string, memId: number, undo: Undo): NicPort {
     const { memory } = this.#stock;
     const region = this.#stock.byId(memId);
     this.#stock.share(region, undo);
@@ -152,7 +158,10 @@ export class NicPorts {
           return work(memory.arena.systemAddress(base));
         }),
     };
-    const device = openDevice(nic, buffers, slots, this.#parameters.get('admode'));
+    const { nic, device } =
+      typeof what === 'string'
+        ? openEndpoint(what, buffers, slots)
+        : { nic: what, device: openDevice(what, buffers, slots, this.#parameters.get('admode')) };
     undo.push(() => device.close());
     const count = queuesOf(nic);
     const plan = { name: nic.name, txRings: count + 1, rxRings: count + 1, rxSlots: slots, txSlots: slots };

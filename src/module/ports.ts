@@ -211,6 +211,27 @@ export class Ports {
     return ports;
   }
 
+  /**
+   * Puts the host on a switch by an interface that is made for it and lives until it is detached.
+   * @throws NetmapError EEXIST, EBUSY, EINVAL, ENOMEM.
+   */
+  attachHost(name: string, isOpen: (adapter: Adapter) => boolean): ValePort[] {
+    const { switchName, port } = splitAttachName(name);
+    if (findInterface(port) || this.vale.persistent.has(port) || this.nics.endpoints.has(port))
+      throw new NetmapError(
+        'EEXIST',
+        `Cannot make interface "${port}" for the host: there is one of that name; choose another`,
+      );
+    const refuse = (code: 'EBUSY', why: string) => new NetmapError(code, `Cannot attach "${name}": ${why}`);
+    this.nics.endpoints.add(port);
+    try {
+      return this.#attachNic(port, switchName, false, 0, refuse, isOpen);
+    } catch (error) {
+      this.nics.endpoints.delete(port);
+      throw error;
+    }
+  }
+
   /** Switch ports that an interface is attached by. */
   nicPorts(nic: string): ValePort[] {
     return [...this.adapters.values()].filter(
@@ -227,6 +248,7 @@ export class Ports {
     }
     if (adapter.nic) {
       for (const port of this.nicPorts(adapter.nic.name)) this.vale.destroy(port);
+      this.nics.endpoints.delete(adapter.nic.name);
       return adapter.port.index;
     }
     if (adapter.link) {

@@ -212,6 +212,7 @@ const handlers: { [O in Operation]: Handler<O> } = {
       port: await module.attach(request.name, request.mode === NR_REG_NIC_SW, request.memId),
     };
   },
+  valeHost: async ({ name }, { module }) => ({ port: await module.attachHost(name) }),
   valeDetach: async ({ name }, { module }) => ({ port: await module.detach(name) }),
   valeList: ({ name, bridge, port }, { module: { registry } }) =>
     name === '' ? registry.ports.firstFrom(bridge, port) : registry.ports.locate(name),

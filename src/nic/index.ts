@@ -27,20 +27,33 @@ export function findInterface(name: string): Interface | undefined {
  */
 export function openDevice(nic: Interface, memory: BufferMemory, slots: number, admode: number): Device {
   const refuse = (why: string) => new NetmapError('EINVAL', `Cannot open "${nic.name}": ${why}`);
-  const missing = system.missingPrivileges();
-  if (missing)
-    throw new NetmapError('EPERM', `Cannot open "${nic.name}": ${missing.cause}; ${missing.remedy}`);
+  checkPrivileges(nic.name);
   if (nic.loopback) throw refuse('a loopback interface has no frames on a wire');
   const longest = nic.mtu + 18;
   if (longest > memory.bufSize)
     throw refuse(
       `its MTU of ${nic.mtu} makes frames of ${longest} bytes, a buffer has ${memory.bufSize}; lower the MTU, or set buf_size before anybody uses memory region 1 ("nm-ctl buf_size=4096")`,
     );
-  const entries = 2 ** Math.ceil(Math.log2(slots));
   return system.openDevice(
     nic,
     memory,
-    entries,
+    entriesFor(slots),
     admode === 1 ? 'native' : admode === 2 ? 'generic' : undefined,
   );
+}
+
+/** Makes an interface for the host, whose other end is ours. @throws NetmapError EPERM, EEXIST. */
+export function openEndpoint(name: string, memory: BufferMemory, slots: number) {
+  checkPrivileges(name);
+  return system.openEndpoint(name, memory, entriesFor(slots));
+}
+
+function entriesFor(slots: number): number {
+  return 2 ** Math.ceil(Math.log2(slots));
+}
+
+/** @throws NetmapError EPERM, with what is missing and what to do. */
+function checkPrivileges(name: string): void {
+  const missing = system.missingPrivileges();
+  if (missing) throw new NetmapError('EPERM', `Cannot open "${name}": ${missing.cause}; ${missing.remedy}`);
 }

@@ -58,6 +58,8 @@ export interface LinkNews {
 /** What a system has for network interfaces. */
 export interface NicSystem {
   readonly openDevice: OpenDevice;
+  /** Makes an interface for the host whose wire ends at us. @throws NetmapError EEXIST, EPERM. */
+  openEndpoint(name: string, memory: BufferMemory, entries: number): { device: Device; nic: Interface };
   missingPrivileges(): Obstacle | undefined;
   /** Offloads of an interface that change frames, by the system's names. */
   offloadsOn(name: string): string[];

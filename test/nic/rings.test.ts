@@ -2,6 +2,10 @@
 // Operations: both ends of a wire in one namespace, opened by this process; frames sent at one, taken at the other.
 
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
 import { describe, test } from 'node:test';
 import {
   interfaces,
@@ -13,8 +17,19 @@ import {
   setParameter,
   status,
 } from '../../src/client/index.ts';
-import { frame, markOf, ownModule, type Received, receive, refuses, send, until, using } from '../harness.ts';
-import { Machine, NO_NETWORK, wire } from './network.ts';
+import {
+  frame,
+  markOf,
+  ownModule,
+  type Received,
+  ROOT,
+  receive,
+  refuses,
+  send,
+  until,
+  using,
+} from '../harness.ts';
+import { lacks, Machine, NO_NETWORK, wire } from './network.ts';
 
 ownModule();
 
@@ -198,6 +213,26 @@ describe('rings of an interface', { skip: NO_NETWORK, timeout: 300_000 }, () => 
       }, 'POLLERR');
     });
     assert.ok(!(await status()).ports.some(({ name }) => name.startsWith('gone')));
+  });
+
+  test('without privileges: which are missing, and what to do', { skip: lacks('setpriv') }, () => {
+    const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'netmap-nobody-'));
+    fs.chownSync(directory, 65534, 65534);
+    try {
+      const drop = ['--reuid=65534', '--regid=65534', '--clear-groups', '--'];
+      const { status: code, stderr } = spawnSync(
+        'setpriv',
+        [...drop, `${ROOT}bin/pkt-gen`, '-i', 'netmap:v0', '-f', 'rx'],
+        { env: { ...process.env, NETMAP_DIR: directory }, encoding: 'utf8' },
+      );
+      assert.equal(code, 1);
+      assert.match(
+        stderr,
+        /the module has not CAP_NET_ADMIN, CAP_NET_RAW, .*setcap cap_net_admin,cap_net_raw/,
+      );
+    } finally {
+      fs.rmSync(directory, { recursive: true, force: true });
+    }
   });
 
   test('the list of interfaces: what stands in the way, with its remedy', async () => {

@@ -8,6 +8,7 @@ import path from 'node:path';
 import { after, describe, test } from 'node:test';
 import {
   attach,
+  attachHost,
   detach,
   listAddresses,
   listPorts,
@@ -133,6 +134,19 @@ describe('interfaces on a switch', { skip: NO_NETWORK, timeout: 300_000 }, () =>
     await detach('vale0:pa');
     assert.deepEqual((await status()).ports, []);
     assert.ok(!hub!.interfaces().some((name) => /^nm\d/.test(name)));
+  });
+
+  test('the host on a switch without any NIC: an interface made for it, gone when detached', async () => {
+    await attach('vale0:pa');
+    await attachHost('vale0:host0');
+    await refuses(attachHost('vale0:host0'), 'EEXIST');
+    hub!.ip('addr', 'add', '10.8.1.3/24', 'dev', 'host0');
+    a!.ip('addr', 'add', '10.8.1.1/24', 'dev', 'v0');
+    await until(() => pings(hub!, '10.8.1.1'), 'an answer through the switch');
+    assert.ok(pings(a!, '10.8.1.3'));
+    await detach('vale0:host0');
+    assert.ok(!hub!.interfaces().includes('host0'));
+    await detach('vale0:pa');
   });
 
   test('vxlan: a switch reaches machines beyond this one', async () => {

@@ -11,17 +11,17 @@
 import { randomBytes } from 'node:crypto';
 import { NetmapError } from '../../abi/errors.ts';
 import * as bpf from '../../os/linux/bpf.ts';
-import * as links from '../../os/linux/interfaces.ts';
 import * as libc from '../../os/linux/libc.ts';
-import * as xdp from '../../os/linux/xdp-socket.ts';
 import type { BufferMemory, Device, Egress, Interface, OpenDevice, Queue } from '../nic.ts';
+import { FarEnd } from './far-end.ts';
+import { drop, hang } from './hang.ts';
 import { withoutOffloads } from './offloads.ts';
 import * as programs from './programs.ts';
+import { openSocket } from './socket.ts';
 
+/** The far end of the helper, and what brings the host's frames there and back. */
 interface HostSide {
-  queue: Queue;
-  helper: Interface;
-  far: links.Namespace;
+  far: FarEnd;
   held: number[];
   egress: number;
 }
@@ -90,7 +90,7 @@ export class AfXdp implements Device {
 
   openHost(): Queue {
     this.#host ??= this.#makeHost();
-    return this.#host.queue;
+    return this.#host.far.queue;
   }
 
   closeHost(): void {
@@ -98,18 +98,13 @@ export class AfXdp implements Device {
     if (!host) return;
     host.egress = drop(host.egress);
     this.#host = undefined;
-    libc.closeFd(host.queue.fd);
     for (const link of host.held) drop(link);
-    links.removeInterface(host.helper.index);
     host.far.close();
     this.setEgress(this.#egress);
   }
 
   setMtu(mtu: number): void {
-    if (!this.#host) return;
-    links.setMtu(this.#host.helper.index, mtu);
-    const { far } = this.#host;
-    far.run(() => links.setMtu(find(`nm${this.#interface.index}n`).index, mtu));
+    this.#host?.far.setMtu(mtu);
   }
 
   setEgress(egress: Egress): void {
@@ -120,7 +115,7 @@ export class AfXdp implements Device {
       hang(`take what the host sends on "${name}"`, bpf.PROG_SCHED_CLS, bpf.ATTACH_TCX_EGRESS, index, code);
     const wanted = egress === 'ring' && !host ? 'nowhere' : egress;
     if (wanted === 'ring' && host && host.egress < 0)
-      host.egress = attach(programs.toHelper(host.helper.index));
+      host.egress = attach(programs.toHelper(host.far.near.index));
     if (wanted === 'nowhere' && this.#cut < 0) this.#cut = attach(programs.dropAll());
     if (wanted !== 'ring' && host) host.egress = drop(host.egress);
     if (wanted !== 'nowhere') this.#cut = drop(this.#cut);
@@ -128,7 +123,8 @@ export class AfXdp implements Device {
 
   get descriptors(): number[] {
     const { egress = -1, held = [], far } = this.#host ?? {};
-    return [this.#map, this.#receiveLink, this.#cut, egress, ...held, far?.fd ?? -1].filter((fd) => fd >= 0);
+    const all = [this.#map, this.#receiveLink, this.#cut, egress, ...held, ...(far?.descriptors ?? [])];
+    return all.filter((fd) => fd >= 0);
   }
 
   close(): void {
@@ -139,20 +135,9 @@ export class AfXdp implements Device {
     libc.closeFd(this.#map);
   }
 
-  /** A socket on a queue; buffers are registered by the first, shared by the others. */
   #socket(ifindex: number, queue: number): Queue {
-    const fd = xdp.createSocket();
-    try {
-      const [other] = [...this.#queues.values(), ...(this.#host ? [this.#host.queue] : [])];
-      const { size, bufSize } = this.#memory;
-      if (!other) this.#memory.mapped((address) => xdp.registerMemory(fd, address, size, bufSize));
-      const rings = xdp.createRings(fd, this.#entries);
-      xdp.bindQueue(fd, ifindex, queue, other?.fd);
-      return { fd, ...rings };
-    } catch (error) {
-      libc.closeFd(fd);
-      throw error;
-    }
+    const [other] = [...this.#queues.values(), ...(this.#host ? [this.#host.far.queue] : [])];
+    return openSocket(ifindex, queue, this.#memory, this.#entries, other?.fd);
   }
 
   /** Hangs the receiving program on the interface, as near to the driver as it can be. */
@@ -176,28 +161,17 @@ export class AfXdp implements Device {
 
   #makeHost(): HostSide {
     const { index, mtu } = this.#interface;
-    const names = { name: `nm${index}h`, peerName: `nm${index}n` };
-    const far = links.Namespace.create();
+    const far = new FarEnd({
+      name: `nm${index}h`,
+      peerName: `nm${index}n`,
+      mtu,
+      silent: true,
+      socket: (ifindex, queue) => this.#socket(ifindex, queue),
+    });
     const held: number[] = [];
     try {
-      createPairSoon({ ...names, peer: far, mtu, silent: true });
-      const here = find(names.name);
-      links.switchOffloadsOff(here.name);
-      const { queue, there } = far.run(() => {
-        const there = find(names.peerName);
-        return { there, queue: this.#socket(there.index, 0) };
-      });
-      const map = bpf.createSocketMap(1);
-      held.push(map);
-      bpf.setSocket(map, 0, queue.fd);
-      far.run(() => {
-        const code = programs.receiveOrDrop(map);
-        held.push(
-          hang('take what the host sends', bpf.PROG_XDP, bpf.ATTACH_XDP, there.index, code, bpf.XDP_DRV_MODE),
-        );
-      });
       const tcx = (attach: number, code: Uint8Array) =>
-        held.push(hang('reach the host stack', bpf.PROG_SCHED_CLS, attach, here.index, code));
+        held.push(hang('reach the host stack', bpf.PROG_SCHED_CLS, attach, far.near.index, code));
       tcx(bpf.ATTACH_TCX_EGRESS, programs.onlyMarked());
       // An interface whose frames generic XDP takes would have those for the host taken again.
       const native = this.#forced !== 'generic' && this.#takesNative();
@@ -205,9 +179,9 @@ export class AfXdp implements Device {
         bpf.ATTACH_TCX_INGRESS,
         native ? programs.toHost(index) : programs.toHostBehindSecret(index, this.#secret),
       );
-      return { queue, helper: here, far, held, egress: -1 };
+      return { far, held, egress: -1 };
     } catch (error) {
-      for (const fd of held) drop(fd);
+      for (const link of held) drop(link);
       far.close();
       throw error;
     }
@@ -223,52 +197,6 @@ export class AfXdp implements Device {
       this.#receiveLink = drop(this.#receiveLink);
     }
   }
-}
-
-/** A helper whose owner has just died is gone after a tenth of a second. */
-function createPairSoon(plan: links.PairPlan): void {
-  const deadline = performance.now() + 1000;
-  for (;;) {
-    try {
-      links.createPair(plan);
-      return;
-    } catch (error) {
-      if ((error as NetmapError).code !== 'EEXIST' || performance.now() > deadline) throw error;
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
-    }
-  }
-}
-
-function find(name: string): Interface {
-  const found = links.listInterfaces().find((nic) => nic.name === name);
-  if (found) return found;
-  throw new NetmapError('ENXIO', `Cannot find interface "${name}" that was just made`);
-}
-
-/** Loads a program and hangs it on an interface; the link keeps it. */
-function hang(
-  purpose: string,
-  type: number,
-  attach: number,
-  ifindex: number,
-  code: Uint8Array,
-  flags = 0,
-): number {
-  const program = bpf.loadProgram(type, attach, code);
-  try {
-    return bpf.createLink(purpose, program, ifindex, attach, flags);
-  } finally {
-    libc.closeFd(program);
-  }
-}
-
-/** Takes a link off now, whoever else has a copy of it. @returns -1, what stands for none */
-function drop(link: number): -1 {
-  if (link >= 0) {
-    bpf.detachLink(link);
-    libc.closeFd(link);
-  }
-  return -1;
 }
 
 export const openDevice: OpenDevice = (nic, memory, entries, mode) => new AfXdp(nic, memory, entries, mode);

@@ -1,6 +1,7 @@
 // What Linux has for network interfaces.
 
 export { openDevice } from './af-xdp.ts';
+export { openEndpoint } from './endpoint.ts';
 export { offloadsOn } from './offloads.ts';
 export { missingPrivileges } from './privileges.ts';
 export { watchLinks } from './watch.ts';

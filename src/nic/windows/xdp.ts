@@ -9,6 +9,9 @@ export const openDevice: OpenDevice = ({ name }) => {
   );
 };
 
+export const openEndpoint = (name: string): never => {
+  throw new NetmapError('EOPNOTSUPP', `Cannot make interface "${name}": not supported on Windows`);
+};
 export const missingPrivileges = () => undefined;
 export const offloadsOn = () => [];
 export const isNative = () => false;
