@@ -11,6 +11,7 @@ import {
   NS_PORT_SHIFT,
   RING_SLOTS,
   SLOT_FLAGS,
+  SLOT_PTR,
   SLOT_SIZE,
 } from '../src/abi/netmap';
 import {
@@ -34,7 +35,7 @@ import {
 } from '../src/abi/state';
 import { flush } from './deliver';
 import { isLearned, learnMac, lookupMac, MAC_MASK, portEntry } from './mac-table';
-import { badIndex, count, regionOf } from './ring';
+import { badIndex, count, hasOffsets, offsetIn, regionOf, roomBehind } from './ring';
 import { FLOOD, endRun, entryAt, noteFragments } from './runs';
 import { drop, header, port, ringId, source, state } from './sender';
 
@@ -49,6 +50,7 @@ export function forward(ring: u32, head: u32, batch: u32): void {
   const bufSize = load<u32>(source, KR_BUF_SIZE);
   const bufCount = load<u32>(source, KR_BUF_COUNT);
   const entryBase = entryAt(0);
+  const plain = header == 0 && !hasOffsets(source);
   let lastSrc = load<u64>(source, KR_LAST_SRC);
   if (lastSrc != NO_MAC && !isLearned(state, lastSrc, port)) lastSrc = NO_MAC;
   let lastDst: u64 = 0;
@@ -72,13 +74,13 @@ export function forward(ring: u32, head: u32, batch: u32): void {
       more = 0;
       room = batch;
     }
-    // Slots in a row, as far as the ring's end and the batch allow.  Behind a virtio-net header nothing is where
-    // the short loop looks for it.
-    const inRow: u32 = header ? 0 : (head > k ? head : n) - k;
+    // Slots in a row, as far as the ring's end and the batch allow.  Behind a virtio-net header, or an offset,
+    // nothing is where the short loop looks for it.
+    const inRow: u32 = plain ? (head > k ? head : n) - k : 0;
     const start = slots + k * SLOT_SIZE;
     const stop = start + (inRow < room ? inRow : room) * SLOT_SIZE;
     let slot = start;
-    let chain = header != 0;
+    let chain = !plain;
     for (; slot != stop; slot += SLOT_SIZE) {
       const word = load<u64>(slot); // The only read of this slot.
       const len = <u32>(word >> 32) & 0xffff;
@@ -175,6 +177,7 @@ export const NO_MAC: u64 = 0xffffffffffffffff;
 export function collectChain(slots: u32, start: u32, head: u32, n: u32, bufs: u32, entry: u32): u64 {
   const bufSize = load<u32>(source, KR_BUF_SIZE);
   const bufCount = load<u32>(source, KR_BUF_COUNT);
+  const offsets = hasOffsets(source);
   let reason: u32 = DROP_REASON_NONE;
   let bytes: u32 = 0;
   let frags: u32 = 0;
@@ -187,11 +190,17 @@ export function collectChain(slots: u32, start: u32, head: u32, n: u32, bufs: u3
     const flags = <u32>(word >> 48);
     if (k == start) noLearn = (flags & NS_NO_LEARN) != 0;
     if (flags & NS_BUF_CHANGED) store<u16>(slot, <u16>(flags & ~NS_BUF_CHANGED), SLOT_FLAGS);
+    let offset: u32 = 0;
+    let room = bufSize;
+    if (offsets) {
+      offset = offsetIn(source, load<u64>(slot, SLOT_PTR));
+      room = roomBehind(source, offset);
+    }
     if (badIndex(<u32>word, bufCount)) reason = DROP_BAD_SLOT;
-    else if (len > bufSize) reason = DROP_OVERSIZE;
+    else if (len > room) reason = DROP_OVERSIZE;
     else if (flags & NS_INDIRECT) reason = DROP_INDIRECT;
     else if (frags == NETMAP_MAX_FRAGS) reason = DROP_FRAGS;
-    else store<u64>(entry + (frags++ << 3), <u64>(bufs + <u32>word * bufSize) | (<u64>len << 32));
+    else store<u64>(entry + (frags++ << 3), <u64>(bufs + <u32>word * bufSize + offset) | (<u64>len << 32));
     more = (flags & NS_MOREFRAG) != 0;
     bytes += len;
     k = k + 1 == n ? 0 : k + 1;

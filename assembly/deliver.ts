@@ -2,11 +2,12 @@
 //
 // How several senders fill one ring, and why a death at any instruction can be repaired: see claim.ts.
 
-import { NM_BDG_MAXPORTS, NM_BDG_MAXRINGS, RING_SLOTS, SLOT_SIZE } from '../src/abi/netmap';
+import { NM_BDG_MAXPORTS, NM_BDG_MAXRINGS, NS_MOREFRAG, RING_SLOTS, SLOT_SIZE } from '../src/abi/netmap';
 import {
   DROP_BAD_SLOT,
   DROP_FULL,
   DROP_OVERSIZE,
+  DROP_TOO_LONG,
   DROP_UNMAPPED,
   KR_BUF_COUNT,
   KR_BUF_OFS,
@@ -16,6 +17,7 @@ import {
   KR_NUM_SLOTS,
   KR_SIZE,
   PT_HEADER,
+  PT_LONGEST,
   PT_RX_KRINGS,
   PT_RX_OPEN,
   PT_TAGGED,
@@ -29,7 +31,7 @@ import { copyFrame } from './copy';
 import { portEntry } from './mac-table';
 import { mirrorRuns } from './monitor';
 import { deliverConverted } from './offload';
-import { badIndex, regionOf, ringOf, scratch, takeBells } from './ring';
+import { badIndex, hasOffsets, regionOf, ringOf, roomBehind, scratch, settleOffset, takeBells } from './ring';
 import {
   END,
   FLOOD,
@@ -105,13 +107,16 @@ function deliver(to: u32, ringIndex: u32, own: u32, flood: u32): void {
   if (granted < need) drop(DROP_FULL, packets - fitting);
   let j = <u32>(block >> 16) & 0xffff;
   let left = granted;
+  const longest = load<u32>(portEntry(state, to), PT_LONGEST);
+  const plain = longest == 0 && !hasOffsets(kring);
   while (left != 0) {
     // Runs are numbered in the order of their packets; END is beyond all of them.
     const run = runAt(a < b ? a : b);
     if (a < b) a = nextRun(run);
     else b = nextRun(run);
     const some = min(slotsOf(run), left);
-    j = copyRun(kring, region, n, j, firstEntry(run), some);
+    if (plain) j = copyRun(kring, region, n, j, firstEntry(run), some);
+    else j = copyRunWithin(kring, region, n, j, firstEntry(run), some, longest ? longest + header : 0xffffffff);
     left -= some;
   }
   if (load<u32>(portEntry(state, to), PT_TAGGED)) tag(kring, region, block);
@@ -149,4 +154,44 @@ function copyRun(kring: u32, region: u32, n: u32, j: u32, from: u32, slots: u32)
     if (slot == end) slot = ring;
   }
   return (slot - ring) / SLOT_SIZE;
+}
+
+/** The same for a ring with offsets, or a port that takes no frame longer than `longest`, its header included. */
+function copyRunWithin(kring: u32, region: u32, n: u32, j: u32, from: u32, slots: u32, longest: u32): u32 {
+  const ring = ringOf(kring, region) + RING_SLOTS;
+  const bufs = region + load<u32>(kring, KR_BUF_OFS);
+  const bufSize = load<u32>(kring, KR_BUF_SIZE);
+  const bufCount = load<u32>(kring, KR_BUF_COUNT);
+  const stop = from + (slots << 3);
+  let slot = j;
+  let after = from; // Where the next packet begins.
+  let fits = true;
+  for (let at = from; at != stop; at += 8) {
+    if (at == after) {
+      let length: u32 = 0;
+      let more: u32 = NS_MOREFRAG;
+      for (; more != 0 && after != stop; after += 8) {
+        length += load<u16>(after, 4);
+        more = <u32>load<u16>(after, 6) & NS_MOREFRAG;
+      }
+      fits = length <= longest;
+      if (!fits) drop(DROP_TOO_LONG, 1);
+    }
+    const entry = load<u64>(at);
+    const word = <u32>(entry >> 32);
+    const len = word & 0xffff;
+    const target = ring + slot * SLOT_SIZE;
+    const index = load<u32>(target);
+    const offset = hasOffsets(kring) ? settleOffset(kring, target) : 0;
+    const bad = badIndex(index, bufCount);
+    if (fits && !bad && len <= roomBehind(kring, offset)) {
+      copyFrame(bufs + index * bufSize + offset, <u32>entry, len);
+      store<u32>(target, word, 4);
+    } else {
+      if (fits) drop(bad ? DROP_BAD_SLOT : DROP_OVERSIZE, 1);
+      store<u32>(target, word & 0xffff0000, 4);
+    }
+    slot = slot + 1 == n ? 0 : slot + 1;
+  }
+  return slot;
 }

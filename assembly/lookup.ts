@@ -52,7 +52,7 @@ import {
 import { DROP, NO_MAC, classify, collectChain, dropSlot, ethernetOf, noLearn, toPort } from './collect';
 import { flush } from './deliver';
 import { learnMac, MAC_MASK, portEntry } from './mac-table';
-import { badIndex, count, regionOf, scratch } from './ring';
+import { badIndex, count, hasOffsets, regionOf, scratch } from './ring';
 import { FLOOD, endRun, entryAt, noteFragments, runs } from './runs';
 import { drop, header, port, ringId, sendFor, source, state } from './sender';
 
@@ -148,6 +148,7 @@ function gather(): void {
   const bufCount = load<u32>(source, KR_BUF_COUNT);
   const directed = how == DIRECTED;
   const full = limit;
+  const plain = header == 0 && !hasOffsets(source);
   const end = head;
   let entry = entryAt(0);
   let next = k;
@@ -155,12 +156,12 @@ function gather(): void {
   let size: u64 = 0;
   while (next != end && entry < full) {
     // Slots in a row, as in forward().
-    const inRow: u32 = header ? 0 : (end > next ? end : n) - next;
+    const inRow: u32 = plain ? (end > next ? end : n) - next : 0;
     const room = (full - entry) >> 3;
     const start = slots + next * SLOT_SIZE;
     const beyond = start + (inRow < room ? inRow : room) * SLOT_SIZE;
     let slot = start;
-    let chain = header != 0;
+    let chain = !plain;
     for (; slot != beyond; slot += SLOT_SIZE) {
       const word = load<u64>(slot); // The only read of this slot.
       if (<u32>(word >> 48) & (NS_BUF_CHANGED | NS_INDIRECT | NS_MOREFRAG | NS_NO_LEARN)) {

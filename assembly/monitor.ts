@@ -7,7 +7,7 @@
 // several rings may be watched by one monitor, in several processes.  A monitor without room loses the oldest
 // frames, counted; whom it watches waits for nothing.
 
-import { NS_BUF_CHANGED, NS_MOREFRAG, RING_SLOTS, SLOT_FLAGS, SLOT_SIZE } from '../src/abi/netmap';
+import { NS_BUF_CHANGED, NS_MOREFRAG, RING_SLOTS, SLOT_FLAGS, SLOT_PTR, SLOT_SIZE } from '../src/abi/netmap';
 import {
   DROP_FULL,
   DROP_UNMAPPED,
@@ -24,7 +24,7 @@ import {
 } from '../src/abi/state';
 import { claim, publish } from './claim';
 import { copyFrame } from './copy';
-import { badIndex, dist, regionOf, ringOf, takeBells } from './ring';
+import { badIndex, dist, hasOffsets, offsetIn, regionOf, ringOf, roomBehind, settleOffset, takeBells } from './ring';
 import { END, firstEntry, nextRun, runAt, slotsOf } from './runs';
 
 // The monitor's ring being filled.
@@ -32,6 +32,7 @@ let bufs: u32 = 0;
 let bufSize: u32 = 0;
 let bufCount: u32 = 0;
 let slot: u32 = 0;
+let withOffsets: u32 = 0; // its kring if its slots have offsets, else 0
 let firstSlot: u32 = 0;
 let endSlot: u32 = 0;
 
@@ -54,6 +55,7 @@ function claimNewest(state: u32, source: u32, monitor: u32, count: u32): u64 {
   } while (block == 0); // Another ring has taken the room meanwhile.
   skipped = count - want;
   if (skipped) lose(monitor, DROP_FULL, skipped);
+  withOffsets = hasOffsets(monitor) ? monitor : 0;
   bufs = region + load<u32>(monitor, KR_BUF_OFS);
   bufSize = load<u32>(monitor, KR_BUF_SIZE);
   bufCount = load<u32>(monitor, KR_BUF_COUNT);
@@ -77,8 +79,9 @@ function put(from: u32, len: u32, flags: u32): void {
   if (badIndex(index, bufCount)) {
     store<u32>(slot, flags << 16, 4);
   } else {
-    const kept = min(len, bufSize);
-    copyFrame(bufs + index * bufSize, from, kept);
+    const offset = withOffsets ? settleOffset(withOffsets, slot) : 0;
+    const kept = min(len, withOffsets ? roomBehind(withOffsets, offset) : bufSize);
+    copyFrame(bufs + index * bufSize + offset, from, kept);
     store<u32>(slot, kept | (flags << 16), 4);
   }
   slot += SLOT_SIZE;
@@ -107,6 +110,7 @@ export function mirrorSlots(
   const from = region + load<u32>(watched, KR_BUF_OFS);
   const size = load<u32>(watched, KR_BUF_SIZE);
   const buffers = load<u32>(watched, KR_BUF_COUNT);
+  const offsets = hasOffsets(watched);
   let answer: u32 = 0;
   for (let m = list; m != 0; m = load<u32>(state + m + next)) {
     const monitor = state + m;
@@ -118,8 +122,9 @@ export function mirrorSlots(
       const word = load<u64>(slots + k * SLOT_SIZE);
       const len = <u32>(word >> 32) & 0xffff;
       const flags = (<u32>(word >> 48) & NS_MOREFRAG) | mark;
-      const bad = <u32>badIndex(<u32>word, buffers) | <u32>(len > size);
-      put(from + (bad ? 0 : <u32>word * size), bad ? 0 : len, flags);
+      const offset = offsets ? offsetIn(watched, load<u64>(slots + k * SLOT_SIZE, SLOT_PTR)) : 0;
+      const bad = <u32>badIndex(<u32>word, buffers) | <u32>(len > size - offset);
+      put(from + (bad ? 0 : <u32>word * size + offset), bad ? 0 : len, flags);
       k = k + 1 == n ? 0 : k + 1;
     }
     publish(state, source, monitor, block);
@@ -194,6 +199,7 @@ export function surrender(state: u32, watched: u32, first: u32, count: u32, mark
     } else {
       const shown = (flags & NS_MOREFRAG) | mark;
       store<u64>(slot, (word & 0xffffffff) | (<u64>(min(len, bufSize) | (shown << 16)) << 32));
+      store<u64>(slot, load<u64>(given, SLOT_PTR), SLOT_PTR); // An offset goes with its buffer.
       store<u32>(given, taken);
       store<u16>(given, <u16>(flags | NS_BUF_CHANGED), SLOT_FLAGS);
     }

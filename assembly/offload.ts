@@ -9,19 +9,23 @@ import {
   DROP_BAD_SLOT,
   DROP_FULL,
   DROP_OFFLOAD,
+  DROP_OVERSIZE,
+  DROP_TOO_LONG,
   KR_BUF_COUNT,
   KR_BUF_OFS,
   KR_BUF_SIZE,
   KR_DROPS,
   KR_NUM_SLOTS,
+  KR_OFFSET_MAX,
   PT_HEADER,
+  PT_LONGEST,
   PT_MFS,
   PT_TAGGED,
   SC_HEADERS,
 } from '../src/abi/state';
 import { claim, publish } from './claim';
 import { copyFrame } from './copy';
-import { badIndex, count, regionOf, ringOf, scratch } from './ring';
+import { badIndex, count, hasOffsets, regionOf, ringOf, roomBehind, scratch, settleOffset } from './ring';
 import { END, firstEntry, nextRun, runAt, slotsOf } from './runs';
 import { tag } from './sender';
 
@@ -52,7 +56,8 @@ let total: u32 = 0; //   bytes of it
 let kring: u32 = 0;
 let slots: u32 = 0; //     first slot of the ring
 let buffers: u32 = 0; //   buffer 0
-let bufSize: u32 = 0;
+let bufSize: u32 = 0; //  bytes that each is filled with at most
+let limit: u32 = 0; //    longest frame that it takes, 0: any
 let tagged: u32 = 0; //   its slots say where frames come from
 
 /** Brings the packets of two queues, given by their first runs and merged in order, to a ring. */
@@ -70,9 +75,10 @@ export function deliverConverted(
   kring = to;
   slots = ringOf(to, region) + RING_SLOTS;
   buffers = region + load<u32>(to, KR_BUF_OFS);
-  bufSize = load<u32>(to, KR_BUF_SIZE);
+  bufSize = hasOffsets(to) ? roomBehind(to, load<u32>(to, KR_OFFSET_MAX)) : load<u32>(to, KR_BUF_SIZE);
   tagged = load<u32>(target, PT_TAGGED);
-  const longest = min(load<u32>(target, PT_MFS), bufSize);
+  limit = load<u32>(target, PT_LONGEST);
+  const longest = min(limit ? min(load<u32>(target, PT_MFS), limit) : load<u32>(target, PT_MFS), bufSize);
   let a = ownHead;
   let b = floodHead;
   while (a != b) {
@@ -119,6 +125,8 @@ function convert(state: u32, source: u32, from: u32, to: u32, longest: u32): u32
 
 function replaceHeader(state: u32, source: u32, from: u32, to: u32, vh: u32): u32 {
   const length = to + total - from;
+  if (limit != 0 && length - to > limit) return DROP_TOO_LONG;
+  if (bufSize == 0) return DROP_OVERSIZE;
   const need = (length + bufSize - 1) / bufSize;
   if (need == 0 || need > 255) return DROP_OFFLOAD;
   let sumAt: u32 = 0;
@@ -247,7 +255,9 @@ function following(slot: u32): u32 {
 /** Buffer of one of the receiver's slots, 0 if its index is none. */
 function bufferAt(slot: u32): u32 {
   const index = load<u32>(slots + slot * SLOT_SIZE);
-  return badIndex(index, load<u32>(kring, KR_BUF_COUNT)) ? 0 : buffers + index * bufSize;
+  if (badIndex(index, load<u32>(kring, KR_BUF_COUNT))) return 0;
+  const offset = hasOffsets(kring) ? settleOffset(kring, slots + slot * SLOT_SIZE) : 0;
+  return buffers + index * load<u32>(kring, KR_BUF_SIZE) + offset;
 }
 
 /** Copies bytes [ofs, ofs + length) of the packet; the caller has checked that they exist. */

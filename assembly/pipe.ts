@@ -7,12 +7,13 @@
 //
 // One writer per ptail, slots before ptail, ptail before slots at the reader: no lock, one publish a batch.
 
-import { NS_BUF_CHANGED, NS_MOREFRAG, NS_TXMON, RING_SLOTS, SLOT_FLAGS, SLOT_SIZE } from '../src/abi/netmap';
+import { NS_BUF_CHANGED, NS_MOREFRAG, NS_TXMON, RING_SLOTS, SLOT_FLAGS, SLOT_PTR, SLOT_SIZE } from '../src/abi/netmap';
 import {
   ARENA_EPOCHS,
   DROP_BAD_SLOT,
   DROP_OVERSIZE,
   KR_BUF_COUNT,
+  KR_BUF_OFS,
   KR_BUF_SIZE,
   KR_BUSY_EPOCH,
   KR_BYTES,
@@ -34,7 +35,25 @@ import {
   SYNC_REMAP,
 } from '../src/abi/state';
 import { mirrorSlots, surrender, surrenderRead } from './monitor';
-import { badIndex, count, dist, enter, finish, leave, noBells, regionOf, reinit, ringOf, rxPrologue, takeBells, txPrologue } from './ring';
+import {
+  badIndex,
+  count,
+  dist,
+  enter,
+  finish,
+  hasOffsets,
+  leave,
+  noBells,
+  offsetIn,
+  regionOf,
+  reinit,
+  ringOf,
+  roomBehind,
+  rxPrologue,
+  takeBells,
+  txPrologue,
+  withOffset,
+} from './ring';
 
 /** Hands the slots up to head to the other end, and learns which ones came back. */
 export function pipeTxSync(state: u32, kring: u32, token: u32, stateSlot: u32): u32 {
@@ -90,7 +109,10 @@ function sendSlots(peer: u32, kring: u32, ring: u32): u32 {
   const first = load<u32>(kring, KR_HWCUR);
   complete = NONE;
   const slots = dist(first, head, n);
-  if (head > first) {
+  if (hasOffsets(kring) || hasOffsets(peer)) {
+    if (head <= first) moveRunWithOffsets(peer, kring, from, to, first, n);
+    moveRunWithOffsets(peer, kring, from, to, head > first ? first : 0, head);
+  } else if (head > first) {
     moveRun(kring, from, to, first, head);
   } else {
     moveRun(kring, from, to, first, n);
@@ -141,6 +163,43 @@ function moveRun(kring: u32, from: u32, to: u32, first: u32, end: u32): void {
   count(kring, KR_BYTES, bytes);
 }
 
+/**
+ * The same where at least one end has offsets.  The packet is to be at the farther one of what the sender says and
+ * what the receiver's slot says; without offsets of the receiver's, at the buffer's start.  It is moved if need be.
+ */
+function moveRunWithOffsets(peer: u32, kring: u32, from: u32, to: u32, first: u32, end: u32): void {
+  const bufCount = load<u32>(kring, KR_BUF_COUNT);
+  const bufSize = load<u32>(kring, KR_BUF_SIZE);
+  const bufs = regionOf(kring) + load<u32>(kring, KR_BUF_OFS);
+  const sends = hasOffsets(kring);
+  const takes = hasOffsets(peer);
+  for (let k = first; k != end; k++) {
+    const src = from + k * SLOT_SIZE;
+    const dst = to + k * SLOT_SIZE;
+    const slot = v128.load(src);
+    const word = v128.extract_lane<u64>(slot, 0);
+    const ptr = v128.extract_lane<u64>(slot, 1);
+    const len = <u32>(word >> 32) & 0xffff;
+    const flags = <u32>(word >> 48);
+    const at = sends ? offsetIn(kring, ptr) : 0;
+    const wanted = takes ? max(at, offsetIn(peer, load<u64>(dst, SLOT_PTR))) : 0;
+    const fits = len <= roomBehind(kring, at) && len <= roomBehind(peer, wanted);
+    if (!fits || badIndex(<u32>word, bufCount)) {
+      emptySlot(kring, dst, <u32>word, bufCount, flags);
+    } else {
+      const buffer = bufs + <u32>word * bufSize;
+      if (at != wanted) memory.copy(buffer + wanted, buffer + at, len);
+      store<u64>(dst, word);
+      count(kring, KR_BYTES, len);
+    }
+    const base = sends ? withOffset(kring, ptr, 0) : ptr;
+    store<u64>(dst, takes ? withOffset(peer, base, wanted) : base, SLOT_PTR);
+    if (flags & NS_BUF_CHANGED) store<u16>(src, <u16>(flags & ~NS_BUF_CHANGED), SLOT_FLAGS);
+    if (flags & NS_MOREFRAG) fragments++;
+    else complete = k + 1;
+  }
+}
+
 /** A slot that cannot be: the peer gets an empty one, with the reserved buffer if the index is none. */
 function emptySlot(kring: u32, slot: u32, index: u32, bufCount: u32, flags: u32): void {
   const bad = badIndex(index, bufCount);
@@ -176,7 +235,10 @@ function returnSlots(peer: u32, kring: u32, ring: u32): u32 {
   if (k == head) return 0;
   const from = ring + RING_SLOTS;
   const to = ringOf(peer, regionOf(peer)) + RING_SLOTS;
-  if (head > k) {
+  if (hasOffsets(peer) && !hasOffsets(kring)) {
+    if (head < k) returnRunAsItWas(from, to, k, n);
+    returnRunAsItWas(from, to, head > k ? k : 0, head);
+  } else if (head > k) {
     returnRun(from, to, k, head);
   } else {
     returnRun(from, to, k, n);
@@ -194,6 +256,17 @@ function returnRun(from: u32, to: u32, first: u32, end: u32): void {
     const slot = v128.load(src);
     v128.store(src + shift, slot);
     const flags = <u32>v128.extract_lane<u16>(slot, 3);
+    if (flags & NS_BUF_CHANGED) store<u16>(src, <u16>(flags & ~NS_BUF_CHANGED), SLOT_FLAGS);
+  }
+}
+
+/** The same where only the sender has offsets: its slots keep theirs. */
+function returnRunAsItWas(from: u32, to: u32, first: u32, end: u32): void {
+  for (let k = first; k != end; k++) {
+    const src = from + k * SLOT_SIZE;
+    const word = load<u64>(src);
+    store<u64>(to + k * SLOT_SIZE, word);
+    const flags = <u32>(word >> 48);
     if (flags & NS_BUF_CHANGED) store<u16>(src, <u16>(flags & ~NS_BUF_CHANGED), SLOT_FLAGS);
   }
 }

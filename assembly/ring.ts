@@ -1,7 +1,17 @@
 // Rings: what every sync does before and after its real work.  Nothing that an application can write is
 // used before it was read once into a local and checked (spec api §2.3-2.4, with its recommendations).
 
-import { NM_RESERVED_BUFS, RING_CUR, RING_HEAD, RING_SLOTS, RING_TAIL, SLOT_BUF_IDX, SLOT_LEN, SLOT_SIZE } from '../src/abi/netmap';
+import {
+  NM_RESERVED_BUFS,
+  RING_CUR,
+  RING_HEAD,
+  RING_SLOTS,
+  RING_TAIL,
+  SLOT_BUF_IDX,
+  SLOT_LEN,
+  SLOT_PTR,
+  SLOT_SIZE,
+} from '../src/abi/netmap';
 import {
   ARENA_REGION_BASES,
   KR_BUF_COUNT,
@@ -10,6 +20,9 @@ import {
   KR_HWCUR,
   KR_HWTAIL,
   KR_NUM_SLOTS,
+  KR_OFFSET_GAP,
+  KR_OFFSET_MASK,
+  KR_OFFSET_MAX,
   KR_RCUR,
   KR_REGION_SLOT,
   KR_REINITS,
@@ -128,6 +141,38 @@ export function reinit(kring: u32, ring: u32): void {
 @inline
 export function badIndex(index: u32, bufCount: u32): bool {
   return index - NM_RESERVED_BUFS >= bufCount - NM_RESERVED_BUFS;
+}
+
+/** Whether slots of a ring say where in their buffers packets start (option OFFSETS, spec api §3.6.5). */
+@inline
+export function hasOffsets(kring: u32): bool {
+  return load<u64>(kring, KR_OFFSET_MASK) != 0;
+}
+
+/** The offset in a slot's `ptr`; what is beyond the ring's limit counts as the limit. */
+export function offsetIn(kring: u32, ptr: u64): u32 {
+  const offset = ptr & load<u64>(kring, KR_OFFSET_MASK);
+  const most = load<u32>(kring, KR_OFFSET_MAX);
+  return offset > <u64>most ? most : <u32>offset;
+}
+
+/** The offset of a slot that packets are put into, which from now on says no more than was meant. */
+export function settleOffset(kring: u32, slot: u32): u32 {
+  const ptr = load<u64>(slot, SLOT_PTR);
+  const offset = offsetIn(kring, ptr);
+  store<u64>(slot, withOffset(kring, ptr, offset), SLOT_PTR);
+  return offset;
+}
+
+export function withOffset(kring: u32, ptr: u64, offset: u32): u64 {
+  return (ptr & ~load<u64>(kring, KR_OFFSET_MASK)) | <u64>offset;
+}
+
+/** Bytes of a packet that a buffer of the ring has room for behind an offset. */
+export function roomBehind(kring: u32, offset: u32): u32 {
+  const left = load<u32>(kring, KR_BUF_SIZE) - offset;
+  const gap = load<u32>(kring, KR_OFFSET_GAP);
+  return gap != 0 && gap < left ? gap : left;
 }
 
 @inline

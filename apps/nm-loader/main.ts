@@ -1,22 +1,26 @@
 // nm-loader: loads, unloads and shows netmap's module.
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   install,
   interfaces,
   load,
   type ModuleStatus,
   NetmapError,
+  openCounters,
   status,
   uninstall,
   unload,
 } from '../../src/client/index.ts';
 
-const USAGE = `usage: nm-loader l [-g GROUP] | u [-f] | s | interfaces | install | uninstall | -h
+const USAGE = `usage: nm-loader l [-g GROUP] | u [-f] | s | w [TIMES] | interfaces | install | uninstall | -h
   l      load the module
   l -g GROUP  and let users of this group open ports, in isolated mode
   u      unload it; refused while ports are open
   u -f   unload it even so: open ports work on, unmanaged, until they are closed
   s      show the module, its clients and ports, with packets and drops of each ring
+  w [TIMES]  every second, for ever or so often: packets, bytes and drops of each ring, read from
+         the memory that they are counted in
   interfaces
          list network interfaces: index, name, MAC, MTU, queues each way, driver, how
          frames would be taken, and what stands in the way, with its remedy
@@ -29,7 +33,7 @@ NETMAP_DIR chooses the runtime directory (default: /run/netmap for root, else a
 directory of the user's). Exit status: 0 done, 1 not done, and standard error says why.
 `;
 
-type Command = (force: boolean, group: string | undefined) => Promise<void>;
+type Command = (force: boolean, group: string | undefined, times: number) => Promise<void>;
 
 const commands: Readonly<Record<string, Command>> = {
   async l(_force, group) {
@@ -41,6 +45,20 @@ const commands: Readonly<Record<string, Command>> = {
   },
   async s() {
     show(await status());
+  },
+  async w(_force, _group, times) {
+    await status(); // Refuses if no module is loaded: looking on does not load one.
+    const counters = await openCounters();
+    for (let i = 1; ; i++) {
+      for (const { name, rings } of await counters.read())
+        for (const { ring, packets, bytes, drops } of rings)
+          console.log(`${name} ${ring}  ${packets} packets, ${bytes} bytes${dropped(drops)}`);
+      if (i >= times) break;
+      await sleep(1000);
+      console.log();
+    }
+    counters.close();
+    process.exit(0);
   },
   async install() {
     console.log(install());
@@ -71,11 +89,14 @@ function show({ pid, version, directory, clients, ports }: ModuleStatus): void {
       `  ${port.name}  ${port.kind}, memory ${port.memId} (${mib} MiB), opened ${port.opens} times`,
     );
     for (const ring of port.rings) {
-      const drops = Object.entries(ring.drops).map(([reason, count]) => `${count} ${reason}`);
-      const tail = drops.length > 0 ? `; dropped: ${drops.join(', ')}` : '';
-      console.log(`    ${ring.ring}  ${ring.slots} slots, ${ring.packets} packets${tail}`);
+      console.log(`    ${ring.ring}  ${ring.slots} slots, ${ring.packets} packets${dropped(ring.drops)}`);
     }
   }
+}
+
+function dropped(drops: Record<string, number>): string {
+  const counts = Object.entries(drops).map(([reason, count]) => `${count} ${reason}`);
+  return counts.length > 0 ? `; dropped: ${counts.join(', ')}` : '';
 }
 
 async function main(args: readonly string[]): Promise<number> {
@@ -83,6 +104,8 @@ async function main(args: readonly string[]): Promise<number> {
   const given = args.filter((arg) => arg !== '-f');
   const at = given[0] === 'l' ? given.indexOf('-g') : -1;
   const group = at > 0 ? given.splice(at, 2)[1] : undefined;
+  const times =
+    given[0] === 'w' && /^[1-9]\d*$/.test(given[1] ?? '') ? Number(given.splice(1, 1)[0]) : Infinity;
   const [name, ...rest] = given;
   if (name === '-h') {
     process.stdout.write(USAGE);
@@ -91,11 +114,11 @@ async function main(args: readonly string[]): Promise<number> {
   const command = name === undefined ? undefined : commands[name];
   if (!command || rest.length > 0 || (at > 0 && group === undefined)) {
     process.stderr.write(
-      `nm-loader: cannot do "${args.join(' ')}": expected one of l, u, s, interfaces, install, uninstall\n${USAGE}`,
+      `nm-loader: cannot do "${args.join(' ')}": expected one of l, u, s, w, interfaces, install, uninstall\n${USAGE}`,
     );
     return 1;
   }
-  await command(force, group);
+  await command(force, group, times);
   return 0;
 }
 

@@ -13,11 +13,13 @@ import {
   listAddresses,
   listPorts,
   locatePort,
+  longestFrame,
   NetmapError,
   NR_REG_ALL_NIC,
   NR_REG_NIC_SW,
   newIf,
   portInfo,
+  setLongestFrame,
   setLookup,
   setPolling,
 } from '../../src/client/index.ts';
@@ -37,10 +39,12 @@ Without an action: lists every port of every switch.
   -U vale0      the learning table decides again
   -p vale0:IF   poll the rings of an attached NIC; -C MODE,FIRST[,COUNT]
   -P vale0:IF   stop polling
+  -M vale0:P    the longest frame that a port takes; with -b BYTES: set it, 0 for any
   -C CONF       TXSLOTS[,RXSLOTS[,TXRINGS[,RXRINGS]]]; one number: both slots; three: both rings
   -m MEM        memory region for -n, -a, -h: its number, or a port that lives in it (netmap:X)
   -f FILE       the lookup for -L, a WebAssembly module
   -c FILE       what it is configured with
+  -b BYTES      for -M
   -v            print what -n, -a, -h, -e, -d return
 Exit status: 0 done, 1 an error, and standard error says which.
 `;
@@ -50,6 +54,7 @@ interface Settings {
   memory: string | undefined;
   lookup: string | undefined;
   configuration: string | undefined;
+  bytes: string | undefined;
   verbose: boolean;
 }
 
@@ -111,6 +116,13 @@ const ACTIONS: Readonly<Record<string, Action>> = {
     }
     const config = configuration === undefined ? {} : { config: readFile(configuration) };
     await setLookup(name, readFile(lookup), { label: path.basename(lookup).slice(0, 63), ...config });
+    return [];
+  },
+  async M(name, { bytes }) {
+    if (bytes === undefined) return [`longest frame: ${(await longestFrame(name)) || 'any'}`];
+    if (!/^\d{1,9}$/.test(bytes))
+      throw new NetmapError('EINVAL', `Cannot accept -b ${bytes}: a number of bytes is expected`);
+    await setLongestFrame(name, Number(bytes));
     return [];
   },
   async U(name) {
@@ -184,7 +196,7 @@ async function memoryId(memory: string | undefined): Promise<number> {
 
 async function main(): Promise<number> {
   try {
-    const shorts = [...Object.keys(ACTIONS), 'C', 'm', 'f', 'c'];
+    const shorts = [...Object.keys(ACTIONS), 'C', 'm', 'f', 'c', 'b'];
     const options = Object.fromEntries(shorts.map((short) => [short, { type: 'string' as const, short }]));
     const { tokens } = parseArgs({
       options: { ...options, v: { type: 'boolean', short: 'v' } },
@@ -201,6 +213,7 @@ async function main(): Promise<number> {
       memory: textOf('m'),
       lookup: textOf('f'),
       configuration: textOf('c'),
+      bytes: textOf('b'),
       verbose: given('v') !== undefined,
     };
     // Of several actions the last one counts.

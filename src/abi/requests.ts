@@ -139,6 +139,11 @@ export const EX_INFO = 32; //         struct nmreq_pools_info
 export const CS_ATOK = 24; //         u64
 export const CS_KTOA = 32; //         u64
 export const KM_MODE = 24; //         u32
+export const OF_MAX = 24; //          u64
+export const OF_INITIAL = 32; //      u64
+export const OF_BITS = 40; //         u32
+export const OF_TX_ALIGN = 44; //     u32
+export const OF_MIN_GAP = 48; //      u64
 
 // ---- CSB: one 64-byte entry a ring, each way (spec api §6.1) ---------------------------------------------------
 

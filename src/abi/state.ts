@@ -57,6 +57,11 @@ export const RL_PRODUCER = 0;
 export const RL_CONSUMER = 4;
 export const RL_DESC = 8;
 export const RL_MASK = 12;
+
+// Option OFFSETS (spec api §3.6.5), of rings that have it: bits of a slot's `ptr` say where its packet starts
+export const KR_OFFSET_MASK = 112; // u64  those bits, 0: packets start where buffers do
+export const KR_OFFSET_MAX = 120; //  u32  the farthest; what a slot says beyond it counts as this
+export const KR_OFFSET_GAP = 124; //  u32  most bytes of a packet in one buffer, 0: as many as fit
 /** The kernel writes a frame so far behind the address that it was given. */
 export const NIC_HEADROOM = 256;
 
@@ -117,7 +122,8 @@ export const DROP_DETACHED = 10; // port was taken off its switch
 export const DROP_OFFLOAD = 11; //  virtio-net header, or packet behind it, that cannot be converted
 export const DROP_FILTERED = 12; //  the switch's own lookup said so
 export const DROP_LOOKUP = 13; //    the switch's own lookup failed, is gone, or answered nonsense
-export const DROP_REASONS = 14;
+export const DROP_TOO_LONG = 14; //  longer than the receiving port takes
+export const DROP_REASONS = 15;
 export const DROP_NAMES = [
   'receiver ring full',
   'frame shorter than 14 bytes',
@@ -133,6 +139,7 @@ export const DROP_NAMES = [
   'virtio-net header that cannot be converted',
   'discarded by the lookup of its switch',
   'lookup of its switch failed',
+  'frame longer than the receiver takes',
 ];
 
 // ---- switch --------------------------------------------------------------------------------------------
@@ -201,6 +208,7 @@ export const PT_LAST_GEN = 52; //     generation of the last port here, kept whi
 export const PT_HEADER = 56; //       u32  length of the virtio-net header in front of its frames
 export const PT_MFS = 60; //          u32  longest frame it takes from a port whose header differs
 export const PT_NAME = 64; //        char[64]
+export const PT_LONGEST = 132; //    u32  longest frame that is brought to it, 0: any
 export const PT_TAGGED = 128; //     u32  1: slots brought to it say in `ptr` where they come from: port | ring << 8
 
 /** Longest frame of a port without a virtio-net header: Ethernet's, without VLAN tag and CRC. */

@@ -22,6 +22,15 @@ export interface FrameRanges {
   dst: Digit;
 }
 
+/** These loops look for frames where buffers start. @throws NetmapError EOPNOTSUPP. */
+function refuseOffsets(ring: Ring): void {
+  if (ring.hasOffsets)
+    throw new NetmapError(
+      'EOPNOTSUPP',
+      `Cannot fill or drain ring ${ring.ringId} this way: it has offsets; use put(), frame() and frameOfs()`,
+    );
+}
+
 /** A frame in memory of the process that the data plane can reach. */
 export class FrameTemplate {
   readonly length: number;
@@ -58,6 +67,7 @@ export class FrameTemplate {
 
   /** Fills slots with the frame, cut to `length`.  Slots that hold it still are not copied to, unless asked. */
   fill(ring: Ring, head: number, count: number, { copy = false, length = this.length } = {}): void {
+    refuseOffsets(ring);
     this.#runtime.dataPlane.fillTemplate(
       ring.address,
       head,
@@ -71,6 +81,7 @@ export class FrameTemplate {
 
   /** Fills slots, stepping the ranges after each. */
   fillStepping(ring: Ring, head: number, count: number, length = this.length): void {
+    refuseOffsets(ring);
     this.#runtime.dataPlane.fillRange(
       ring.address,
       head,
@@ -84,6 +95,7 @@ export class FrameTemplate {
 
   /** Fills slots, each with the next number from `first` on, big endian, where the payload starts. */
   fillNumbered(ring: Ring, head: number, count: number, first: number): void {
+    refuseOffsets(ring);
     this.#runtime.dataPlane.fillSequence(
       ring.address,
       head,
@@ -140,6 +152,7 @@ export class FrameTable {
   ): { slots: number; frames: number } {
     const upTo = Math.min(frames, this.count - this.#next);
     const at = this.#address + this.#next * 8;
+    refuseOffsets(ring);
     const answer = this.#runtime.dataPlane.fillFrames(
       ring.address,
       head,
@@ -191,6 +204,7 @@ export class ReceiveTotals {
 
   /** The same, checking that fillNumbered()'s numbers follow one another. */
   drainNumbered(ring: Ring, head: number, count: number): void {
+    refuseOffsets(ring);
     this.#runtime.dataPlane.drainSequence(ring.address, head, count, ring.bufCount, this.#address);
   }
 
@@ -205,5 +219,7 @@ export class ReceiveTotals {
 
 /** Sends received frames back, addresses swapped: `count` slots of rx into as many of tx. */
 export function bounce(port: Port, rx: Ring, rxHead: number, count: number, tx: Ring, txHead: number): void {
+  refuseOffsets(rx);
+  refuseOffsets(tx);
   port.runtime.dataPlane.bounce(rx.address, rxHead, count, tx.address, txHead, tx.bufCount);
 }

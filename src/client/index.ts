@@ -6,6 +6,7 @@ export * from '../abi/netmap.ts';
 export { runtimeDirectory } from '../protocol/directory.ts';
 export { Bridge, type BridgeOptions, type BridgeTurn } from './bridge.ts';
 export { type InterfaceInfo, interfaces, load, type ModuleStatus, status, unload } from './control.ts';
+export { Counters, openCounters, type PortCounters, type RingCounters } from './counters.ts';
 export { bounce, type Digit, FrameTable, FrameTemplate, fillLengths, ReceiveTotals } from './frames.ts';
 export { install, uninstall } from './install.ts';
 export { connectLocally, listenLocally } from './local-socket.ts';
@@ -22,7 +23,16 @@ export {
   openLookup,
   setLookup,
 } from './lookup.ts';
-export { type OpenOptions, open, parameters, poolsInfo, portInfo, setParameter } from './open.ts';
+export { createMemory, OwnMemory } from './memory.ts';
+export {
+  type Offsets,
+  type OpenOptions,
+  open,
+  parameters,
+  poolsInfo,
+  portInfo,
+  setParameter,
+} from './open.ts';
 export {
   type FdTarget,
   POLLERR,
@@ -40,6 +50,7 @@ export {
   formatPortName,
   type PortName,
   type PortOptions,
+  type PortWishes,
   parsePortName,
   type RingConf,
 } from './port-name.ts';
@@ -55,8 +66,10 @@ export {
   listAddresses,
   listPorts,
   locatePort,
+  longestFrame,
   newIf,
   type PortShape,
   setHeaderLength,
+  setLongestFrame,
   setPolling,
 } from './vale.ts';

@@ -3,12 +3,27 @@ import { NM_MAX_EXTRA_BUFS, NR_REG_ALL_NIC } from '../abi/netmap.ts';
 import { isForeign, runtimeDirectory } from '../protocol/directory.ts';
 import type { RegisterRequest } from '../protocol/messages.ts';
 import { collect } from './isolated.ts';
+import { withMemory } from './memory.ts';
 import { Port } from './port.ts';
-import { type PortName, parsePortName } from './port-name.ts';
+import { type PortName, type PortWishes, parsePortName } from './port-name.ts';
 import { type Runtime, runtimeFor } from './runtime.ts';
 
+/** Where in their buffers packets start (option OFFSETS, spec api §3.6.5). */
+export interface Offsets {
+  /** The farthest offset that slots will say. */
+  max: number;
+  /** What all slots say at first; 0 unless given. */
+  initial?: number;
+  /** Lowest bits of each slot's `ptr` that hold it; all unless given. */
+  bits?: number;
+  /** Most bytes of a packet in one buffer; as many as fit unless given. */
+  gap?: number;
+}
+
 /** What a port's name does not say.  Sizes left out are the module's to choose; see spec api §3.5.1. */
-export interface OpenOptions {
+export interface OpenOptions extends PortWishes {
+  /** Instead of what `@offset` says. */
+  offsets?: Offsets;
   /** Rings each way, 1 to 16 (pipes: 256); beyond is cut off. */
   txRings?: number;
   rxRings?: number;
@@ -38,10 +53,32 @@ export interface OpenOptions {
  *   ENXIO, ENOMEM, ...
  */
 export async function open(name: string, options: OpenOptions = {}): Promise<Port> {
-  const request = registerRequest(parsePortName(name), options);
+  const parsed = parsePortName(name, options);
+  const request = registerRequest(parsed, options);
   const directory = options.directory ?? runtimeDirectory();
-  if (options.isolated ?? isIsolated(directory)) return openIsolated(name, request, directory);
-  return register(await runtimeFor(`open "${name}"`, directory), request);
+  const isolated = options.isolated ?? isIsolated(directory);
+  const { extmem, share } = parsed.options;
+  for (const other of share) request.memId = await sharedMemory(parsed.name, request.memId, other, options);
+  const register = async (wanted: RegisterRequest) =>
+    isolated
+      ? openIsolated(name, wanted, directory)
+      : registerDirectly(await runtimeFor(`open "${name}"`, directory), wanted);
+  if (!extmem) return register(request);
+  return withMemory(parsed.name, extmem, (brought) => register({ ...request, extmem: brought }));
+}
+
+/** The region of another port, for `@share`. @throws NetmapError EINVAL: it is not the one that was asked for before. */
+async function sharedMemory(name: string, memId: number, other: string, options: OpenOptions) {
+  const where: OpenOptions = {
+    ...(options.directory !== undefined && { directory: options.directory }),
+    ...(options.isolated !== undefined && { isolated: options.isolated }),
+  };
+  const { memId: shared } = await portInfo(/^vale\w*:/.test(other) ? other : `netmap:${other}`, where);
+  if (memId === 0 || memId === shared) return shared;
+  throw new NetmapError(
+    'EINVAL',
+    `Cannot open "${name}" in the memory of "${other}": cannot set mem_id to ${shared}, already set to ${memId}`,
+  );
 }
 
 /** Asked for by the environment, or the only way: the module is another user's. */
@@ -50,9 +87,15 @@ function isIsolated(directory: string): boolean {
 }
 
 async function openIsolated(name: string, request: RegisterRequest, directory: string): Promise<Port> {
-  const runtime = await runtimeFor(`open "${name}"`, directory, { isolated: true });
+  const ask = async () => {
+    const runtime = await runtimeFor(`open "${name}"`, directory, { isolated: true });
+    return { runtime, shown: await runtime.connection!.request('registerIsolated', request) };
+  };
+  const { runtime, shown } = await ask().catch((error) => {
+    if (error.code !== 'EPIPE') throw error;
+    return ask(); // The module known so far has died: the next one knows nothing of this request.
+  });
   const connection = runtime.connection!;
-  const shown = await connection.request('registerIsolated', request);
   try {
     const { reply, region, page, fds, syncs } = collect(runtime.arena, directory, shown);
     return new Port(runtime, request.name, reply, region, page, fds, { isolated: syncs });
@@ -77,10 +120,10 @@ export async function openInternal(
 ): Promise<Port> {
   const sizes = { memId: 0, txRings: 0, rxRings: 0, txSlots: 0, rxSlots: 0, extraBufs: 0 };
   const runtime = await runtimeFor(`open "${name}"`, directory, { pass });
-  return register(runtime, { name, mode, ringId, flags, ...sizes });
+  return registerDirectly(runtime, { name, mode, ringId, flags, ...sizes });
 }
 
-async function register(runtime: Runtime, request: RegisterRequest): Promise<Port> {
+async function registerDirectly(runtime: Runtime, request: RegisterRequest): Promise<Port> {
   const reply = await runtime.connection!.request('register', request);
   try {
     return Port.map(runtime, request.name, reply);
@@ -95,13 +138,13 @@ export async function portInfo(name: string, options: OpenOptions = {}) {
   const directory = options.directory ?? runtimeDirectory();
   const who = (options.isolated ?? isIsolated(directory)) ? { isolated: true } : {};
   const runtime = await runtimeFor(`ask about "${name}"`, directory, who);
-  return runtime.connection!.request('portInfo', registerRequest(parsePortName(name), options));
+  return runtime.connection!.request('portInfo', registerRequest(parsePortName(name, options), options));
 }
 
 /** Where the pools of a port's region lie (POOLS_INFO_GET, spec api §3.5.3); a port that is not there leaves no trace. */
 export async function poolsInfo(name: string, options: OpenOptions = {}) {
   const runtime = await runtimeFor(`ask about "${name}"`, options.directory ?? runtimeDirectory());
-  return runtime.connection!.request('poolsInfo', registerRequest(parsePortName(name), options));
+  return runtime.connection!.request('poolsInfo', registerRequest(parsePortName(name, options), options));
 }
 
 /** The module's parameters, with what is allowed and what they mean (spec api §5). */
@@ -121,13 +164,8 @@ export async function setParameter(
 }
 
 function registerRequest(parsed: PortName, options: OpenOptions): RegisterRequest {
-  if (parsed.options.extmem || parsed.options.share.length > 0) {
-    throw new NetmapError(
-      'EOPNOTSUPP',
-      `Cannot open "${parsed.name}": the options @extmem and @share are not supported by this version`,
-    );
-  }
-  const { conf } = parsed.options;
+  const { conf, offset } = parsed.options;
+  const offsets = options.offsets ?? (offset && { max: offset.initial, ...offset });
   const extraBufs = options.extraBufs ?? 0;
   if (!Number.isInteger(extraBufs) || extraBufs < 0 || extraBufs > NM_MAX_EXTRA_BUFS) {
     throw new NetmapError(
@@ -146,5 +184,6 @@ function registerRequest(parsed: PortName, options: OpenOptions): RegisterReques
     txSlots: options.txSlots ?? conf.txSlots,
     rxSlots: options.rxSlots ?? conf.rxSlots,
     extraBufs,
+    ...(offsets && { offsets: { initial: 0, bits: 0, gap: 0, ...offsets } }),
   };
 }

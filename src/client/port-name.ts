@@ -41,11 +41,24 @@ export interface PortName {
 export interface PortOptions {
   conf: RingConf;
   extmem?: Extmem;
+  offset?: Offset;
   /**
    * Ports whose memory to use, as the core names them.  Each one's region must be the one of `memId` and of
    * the others; if not, libnetmap says "cannot set mem_id to A, already set to B" (EINVAL).
    */
   share: string[];
+}
+
+/** Where packets start in their buffers: at first and at most, and in how many bits of `ptr` that is said; 0 = all. */
+export interface Offset {
+  initial: number;
+  bits: number;
+}
+
+/** What a program must say that it can cope with. */
+export interface PortWishes {
+  /** Accepts `@offset`: the program looks for packets where their slots say (nmport_enable_option). */
+  acceptOffset?: boolean;
 }
 
 /** Sizes to ask for: rings 0 to 65535, slots 0 to 4294967295; 0 = the core chooses. */
@@ -75,9 +88,9 @@ export interface Extmem {
  * Different on purpose: a memory region above 65535 and sizes that do not fit their field are refused, where
  * libnetmap cuts off the high bits.
  * @param text with its prefix, `netmap:` or `vale`.
- * @throws NetmapError EINVAL outside the grammar; EOPNOTSUPP for `@offset`.
+ * @throws NetmapError EINVAL outside the grammar; EOPNOTSUPP for `@offset`, unless it is accepted.
  */
-export function parsePortName(text: string): PortName {
+export function parsePortName(text: string, { acceptOffset = false }: PortWishes = {}): PortName {
   if (text.includes('\0')) throw einval(`${JSON.stringify(text)}: invalid NUL character`);
   const { name, rest } = decodeHeader(text);
   const port: PortName = {
@@ -91,7 +104,7 @@ export function parsePortName(text: string): PortName {
       share: [],
     },
   };
-  decodeOptions(port, decodeMode(port, rest));
+  decodeOptions(port, decodeMode(port, rest), acceptOffset);
   return port;
 }
 
@@ -102,7 +115,7 @@ export function parsePortName(text: string): PortName {
 export function formatPortName(port: PortName): string {
   const text = formatHeader(port.name) + formatMode(port) + formatOptions(port.options);
   // Reading it back finds everything the grammar cannot say without a second list of its rules.
-  if (!isDeepStrictEqual(parsePortName(text), port)) {
+  if (!isDeepStrictEqual(parsePortName(text, { acceptOffset: true }), port)) {
     throw einval(`Cannot write port "${port.name}" as text: "${text}" means something else`);
   }
   return text;
@@ -272,7 +285,7 @@ interface OptionRow {
   apply: (port: PortName, values: Values) => void;
 }
 
-const OPTIONS = new Map<string, OptionRow | 'disabled'>();
+const OPTIONS = new Map<string, OptionRow>();
 
 const MAX_U16 = 0xffff;
 const MAX_U32 = 0xffff_ffff;
@@ -332,17 +345,26 @@ OPTIONS.set('share', {
   },
 });
 
-OPTIONS.set('offset', 'disabled');
+OPTIONS.set('offset', {
+  keys: ['initial', 'bits'],
+  mainKey: 'initial',
+  apply: ({ options }, values) => {
+    options.offset = {
+      initial: toCount('offset', 'initial', values.get('initial')!, MAX_U32),
+      bits: toCount('offset', 'bits', values.get('bits') ?? '', MAX_U32),
+    };
+  },
+});
 
 /** Reads `@option` as often as it comes (nmreq_options_decode). */
-function decodeOptions(port: PortName, text: string): void {
+function decodeOptions(port: PortName, text: string, acceptOffset: boolean): void {
   for (const option of text.split('@').slice(1)) {
     if (option === '') throw einval('invalid empty option');
     const nameEnd = option.search(/[:=]|$/);
     const name = option.slice(0, nameEnd);
     const row = OPTIONS.get(name);
     if (row === undefined) throw einval(`unknown option: '${name}'`);
-    if (row === 'disabled') throw refused('EOPNOTSUPP', `option '${name}' is not supported`);
+    if (name === 'offset' && !acceptOffset) throw refused('EOPNOTSUPP', `option '${name}' is not supported`);
     const values = decodeBody(name, row, option.slice(nameEnd));
     if (row.mainKey !== undefined && !values.has(row.mainKey)) {
       throw einval(`option '${name}': mandatory key '${row.mainKey}' not assigned`);
@@ -380,7 +402,7 @@ function decodeKeys(name: string, row: OptionRow, content: string): Values {
   return values;
 }
 
-function formatOptions({ conf, extmem, share }: PortOptions): string {
+function formatOptions({ conf, extmem, offset, share }: PortOptions): string {
   let text = '';
   const sizes: string[] = [];
   for (const { key, fields } of CONF_KEYS) {
@@ -389,6 +411,7 @@ function formatOptions({ conf, extmem, share }: PortOptions): string {
   }
   if (sizes.length > 0) text += `@conf:${sizes.join(',')}`;
   if (extmem !== undefined) text += formatExtmem(extmem);
+  if (offset) text += `@offset:initial=${offset.initial}${offset.bits ? `,bits=${offset.bits}` : ''}`;
   for (const name of share) text += `@share=${formatHeader(name)}`;
   return text;
 }

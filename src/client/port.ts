@@ -8,7 +8,7 @@ import { os } from '../os/index.ts';
 import type { RegisterReply } from '../protocol/messages.ts';
 import type { IsolatedSyncs } from './isolated.ts';
 import { mapPeers } from './peers.ts';
-import { endSleeper, type PollOptions, pollAsync, wakeSleepers } from './poll.ts';
+import { endSleeper, POLLERR, type PollOptions, pollAsync, wakeSleepers } from './poll.ts';
 import { Queues } from './queues.ts';
 import { Ring } from './ring.ts';
 import { lentRuntime, type Runtime } from './runtime.ts';
@@ -121,6 +121,11 @@ export class Port implements Disposable {
   /** Extra buffers granted at open. */
   get extraBufs(): number {
     return this.#reply.extraBufs;
+  }
+
+  /** The farthest offset that slots may say; undefined where offsets were not asked for. */
+  get maxOffset(): number | undefined {
+    return this.#reply.maxOffset;
   }
 
   /** First extra buffer, 0 if there is none; each holds the index of the next in its first word (spec api §1.6). */
@@ -250,14 +255,30 @@ export class Port implements Disposable {
     }
   }
 
-  /** Resolves once an RX ring has frames. @throws the signal's reason when aborted. */
+  /**
+   * Resolves once an RX ring has frames.
+   * @throws the signal's reason when aborted; NetmapError EIO: there will be none any more
+   */
   async readable(options: PollOptions = {}): Promise<void> {
-    await pollAsync([{ port: this, events: 'in' }], options);
+    await this.#awaits('in', options);
   }
 
-  /** Resolves once a TX ring has room. */
+  /** Resolves once a TX ring has room. @throws as readable() does. */
   async writable(options: PollOptions = {}): Promise<void> {
-    await pollAsync([{ port: this, events: 'out' }], options);
+    await this.#awaits('out', options);
+  }
+
+  async #awaits(events: 'in' | 'out', options: PollOptions): Promise<void> {
+    const target = { port: this, events, revents: 0 };
+    await pollAsync([target], options);
+    if (target.revents !== POLLERR) return;
+    const dead =
+      events === 'in'
+        ? this.rxRings.some((ring) => this.rxSyncRing(ring) & st.SYNC_ERROR)
+        : this.txRings.some((ring) => this.txSyncRing(ring) & st.SYNC_ERROR);
+    if (!dead) return; // A ring was broken, and has been reset.
+    const why = this.#isolated ? 'the module that ran its syncs is gone' : 'what it watched is closed';
+    throw new NetmapError('EIO', `Cannot wait for "${this.name}": ${why}; close it and open it again`);
   }
 
   /**

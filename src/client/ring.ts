@@ -20,6 +20,8 @@ export class Ring {
   readonly bufSize: number;
   /** Buffers in the ring's memory region; indices from 2 up to this are good. */
   readonly bufCount: number;
+  /** Slots say where in their buffers packets start (option OFFSETS): offset() and frameOfs() count, not bufferOfs(). */
+  readonly hasOffsets: boolean;
   /** Where the ring lies in the arena: what the data plane's frame loops take. */
   readonly address: number;
   /** The private half of it. */
@@ -30,6 +32,7 @@ export class Ring {
   readonly #words: Int32Array;
   readonly #slots: number;
   readonly #bufs: number;
+  readonly #offsetMask: bigint;
 
   constructor(
     arena: Arena,
@@ -48,6 +51,8 @@ export class Ring {
     this.numSlots = this.#view.getUint32(address + abi.RING_NUM_SLOTS, true);
     this.bufSize = bufs.size;
     this.bufCount = bufs.count;
+    this.#offsetMask = this.#view.getBigUint64(address + abi.RING_OFFSET_MASK, true);
+    this.hasOffsets = this.#offsetMask !== 0n;
   }
 
   /** First slot that the application owns. */
@@ -132,13 +137,34 @@ export class Ring {
     return this.#bufs + (index < this.bufCount ? index : 0) * this.bufSize;
   }
 
+  /** Bytes between the start of a slot's buffer and its packet; 0 on rings without offsets. */
+  offset(slot: number): number {
+    if (!this.hasOffsets) return 0;
+    const ptr = this.#view.getBigUint64(this.#slots + slot * abi.SLOT_SIZE + abi.SLOT_PTR, true);
+    const offset = ptr & this.#offsetMask;
+    return offset > this.bufSize ? this.bufSize : Number(offset);
+  }
+
+  /** Says where the packet starts; what is beyond the limit given at open counts as the limit. */
+  setOffset(slot: number, bytes: number): void {
+    const at = this.#slots + slot * abi.SLOT_SIZE + abi.SLOT_PTR;
+    const rest = this.#view.getBigUint64(at, true) & ~this.#offsetMask;
+    this.#view.setBigUint64(at, BigInt.asUintN(64, rest | (BigInt(bytes) & this.#offsetMask)), true);
+  }
+
+  /** Where a slot's packet starts in `bytes`. */
+  frameOfs(slot: number): number {
+    return this.bufferOfs(slot) + this.offset(slot);
+  }
+
   /**
    * The frame in a slot, as a view of shared memory.  Borrowed: until the slot is published.  Allocates a
    * view object; loops that must not do so use bufferOfs() and len().
    */
   frame(slot: number): Uint8Array {
-    const ofs = this.bufferOfs(slot);
-    return this.bytes.subarray(ofs, ofs + Math.min(this.len(slot), this.bufSize));
+    const offset = this.offset(slot);
+    const ofs = this.bufferOfs(slot) + offset;
+    return this.bytes.subarray(ofs, ofs + Math.min(this.len(slot), this.bufSize - offset));
   }
 
   /** A slot's whole buffer, borrowed like frame(). */
@@ -147,11 +173,12 @@ export class Ring {
     return this.bytes.subarray(ofs, ofs + this.bufSize);
   }
 
-  /** Copies a frame of at most bufSize bytes into a slot and sets its length. */
+  /** Copies a frame of at most bufSize bytes, less the offset, into a slot and sets its length. */
   put(slot: number, frame: Uint8Array): void {
-    if (frame.length > this.bufSize)
-      throw new RangeError(`frame of ${frame.length} bytes, buffers have ${this.bufSize}`);
-    this.bytes.set(frame, this.bufferOfs(slot));
+    const offset = this.offset(slot);
+    if (frame.length > this.bufSize - offset)
+      throw new RangeError(`frame of ${frame.length} bytes, buffers have ${this.bufSize - offset}`);
+    this.bytes.set(frame, this.bufferOfs(slot) + offset);
     this.setLen(slot, frame.length);
     this.setFlags(slot, 0);
   }

@@ -150,6 +150,25 @@ export async function headerLength(name: string, { directory }: Where = {}): Pro
   return reply.length;
 }
 
+/**
+ * Sets the longest frame that a switch's port takes, its virtio-net header not counted; 0: any.  Longer ones are
+ * dropped and counted at their sender.  Holds for as long as the port is on the switch.
+ * @throws NetmapError EINVAL, ENXIO
+ */
+export async function setLongestFrame(name: string, bytes: number, { directory }: Where = {}): Promise<void> {
+  await ask(directory, `limit the frames of "${name}"`, (connection) =>
+    connection.request('portLimitSet', { name, longest: bytes }),
+  );
+}
+
+/** 0: any. @throws NetmapError ENXIO. */
+export async function longestFrame(name: string, { directory }: Where = {}): Promise<number> {
+  const reply = await ask(directory, `tell the longest frame of "${name}"`, (connection) =>
+    connection.request('portLimitGet', { name }),
+  );
+  return reply.longest;
+}
+
 /** Asks the module on a connection for that alone. */
 export async function ask<T>(
   directory: string | undefined,

@@ -41,6 +41,22 @@ export function externalRegion(
   return memory.addRegion({ pid: process.pid, ...object }, geometry);
 }
 
+/** The same for an object that another process holds. @throws NetmapError EFAULT: it is none, or not sealed. */
+export function takeMemory(
+  memory: Memory,
+  pid: number,
+  { fd, ...layout }: ExternalLayout & { fd: number },
+  defaults: Record<'ifs' | 'rings' | 'bufs', PoolRequest>,
+): Region {
+  const object = os.takeObject(pid, fd);
+  try {
+    return externalRegion(memory, object, layout, defaults);
+  } catch (error) {
+    os.closeFd(object.fd);
+    throw error;
+  }
+}
+
 /** Pools one behind the other, each from a page on; what is left over becomes buffers, what has no room is left out. */
 function place(
   [ifs, rings, bufs]: [PoolRequest, PoolRequest, PoolRequest],

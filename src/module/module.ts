@@ -12,6 +12,7 @@ import { type ObjectRef, os } from '../os/index.ts';
 import type { HelloReply, RegisterReply, RegisterRequest, Reply, Status } from '../protocol/messages.ts';
 import type { Adapter, ValePort } from './adapter.ts';
 import { restore } from './adopt.ts';
+import { takeMemory } from './extmem.ts';
 import { type RegistryRecord, readRecord, writeRecord } from './journal.ts';
 import { Isolation } from './isolation.ts';
 import { Links } from './links.ts';
@@ -138,7 +139,16 @@ export class Module {
 
   /** REGISTER, in memory that is the client's user's. @throws NetmapError EACCES, and what the registry answers. */
   register(client: Client, request: RegisterRequest): RegisterReply {
-    const { memory, registrations } = this.registry;
+    const { memory, registrations, ports } = this.registry;
+    if (request.extmem) {
+      const brought = takeMemory(memory, client.pid, request.extmem, ports.parameters.pools('priv_'));
+      try {
+        const { extmem: _used, ...rest } = request;
+        return this.register(client, { ...rest, memId: brought.memId });
+      } finally {
+        memory.dropIfUnused(brought);
+      }
+    }
     const wanted = request.memId;
     if (memory.hasRegion(wanted)) this.#users.check(memory.regionById(wanted), client.uid, request.name);
     return this.change((registry) => {
@@ -299,7 +309,7 @@ export class Module {
 /** What an isolated client is told of its registration: nothing of private state, no descriptors. */
 function shownToIsolated(reply: RegisterReply, ticket: string): Reply<'registerIsolated'> {
   const { registration, adapter, kind, memSize, memId, txRings, rxRings, txSlots, rxSlots } = reply;
-  const { extraBufs, ifOfs, region, tx, rx } = reply;
+  const { extraBufs, maxOffset, ifOfs, region, tx, rx } = reply;
   const { ifs, rings, bufs } = region;
   const place = ({ index, ringOfs }: { index: number; ringOfs: number }) => ({ index, ringOfs });
   const sizes = { memSize, memId, txRings, rxRings, txSlots, rxSlots };
@@ -309,6 +319,7 @@ function shownToIsolated(reply: RegisterReply, ticket: string): Reply<'registerI
     kind,
     ...sizes,
     extraBufs,
+    maxOffset,
     ifOfs,
     region: { ifs, rings, bufs },
     tx: tx.map(place),

@@ -156,6 +156,15 @@ export class PortTable {
     this.touch();
   }
 
+  /** Longest frame that is brought to a port, 0: any. */
+  setLongest(port: SwitchPort, bytes: number): void {
+    this.#view.setUint32(this.#entry(port.index) + st.PT_LONGEST, bytes, true);
+  }
+
+  longest(port: SwitchPort): number {
+    return this.#view.getUint32(this.#entry(port.index) + st.PT_LONGEST, true);
+  }
+
   /** Header in front of a port's frames and its longest frame: senders whose own header differs convert. */
   setHeader(port: SwitchPort, length: number, mfs: number): void {
     const entry = this.#entry(port.index);

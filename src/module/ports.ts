@@ -31,6 +31,9 @@ export interface Listed {
   port: number;
 }
 
+/** An Ethernet header and no more. */
+const SHORTEST_LIMIT = 14;
+
 export class Ports {
   /** Everything with rings that can be opened by its name. */
   readonly adapters = new Map<string, Adapter>();
@@ -342,6 +345,32 @@ export class Ports {
     const persistent = this.vale.persistent.get(name);
     if (persistent) return persistent.headerLength;
     throw new NetmapError('ENXIO', `Cannot tell the header length of "${name}": there is no such port`);
+  }
+
+  /**
+   * Longest frame that is brought to a port of a switch, without its virtio-net header; 0: any.
+   * @throws NetmapError ENXIO
+   */
+  setLongest(name: string, bytes: number): void {
+    const port = this.#switchPort(name, 'limit the frames of');
+    if (bytes !== 0 && bytes < SHORTEST_LIMIT)
+      throw new NetmapError(
+        'EINVAL',
+        `Cannot limit the frames of "${name}" to ${bytes} bytes: ${SHORTEST_LIMIT} or more are possible, or 0 for any`,
+      );
+    port.sw.setLongest(port.port, bytes);
+  }
+
+  /** @throws NetmapError ENXIO. */
+  longest(name: string): number {
+    const { sw, port } = this.#switchPort(name, 'tell the longest frame of');
+    return sw.longest(port);
+  }
+
+  #switchPort(name: string, what: string): ValePort {
+    const adapter = this.find(name);
+    if (adapter?.kind === 'vale' && adapter.sw.index >= 0 && !adapter.port.hidden) return adapter;
+    throw new NetmapError('ENXIO', `Cannot ${what} "${name}": no switch has such a port`);
   }
 
   /** A switch's learning table, ports by name. @throws NetmapError ENOENT. */

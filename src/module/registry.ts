@@ -10,11 +10,19 @@ import {
 } from '../abi/netmap.ts';
 import * as st from '../abi/state.ts';
 import type { DataPlane } from '../dataplane/dataplane.ts';
-import type { PortInfo, RegisterReply, RegisterRequest, Reply, Status } from '../protocol/messages.ts';
+import type {
+  OffsetsRequest,
+  PortInfo,
+  RegisterReply,
+  RegisterRequest,
+  Reply,
+  Status,
+} from '../protocol/messages.ts';
 import type { Adapter, Registration } from './adapter.ts';
 import { bind, checkRequest, choose } from './binding.ts';
 import type { Memory } from './memory.ts';
 import { MONITOR_FLAGS } from './monitors.ts';
+import { clearOffsets, setOffsets } from './offsets.ts';
 import { Ports, sizesOf } from './ports.ts';
 import { repairRing } from './repair.ts';
 import { createIf, destroyIf, type Ring, transmits } from './rings.ts';
@@ -90,12 +98,14 @@ export class Registry {
       };
       this.registrations.set(registration.id, registration);
       try {
+        const { offsets } = request;
+        const shown = offsets ? { maxOffset: setOffsets(this.memory, registration, offsets) } : {};
         this.showOpen(adapter);
+        return { ...this.#reply(registration, extraBufs), ...shown };
       } catch (error) {
         this.#end(registration);
         throw error;
       }
-      return this.#reply(registration, extraBufs);
     } catch (error) {
       this.#collect();
       throw error;
@@ -116,6 +126,11 @@ export class Registry {
     const registration = this.registrations.get(id);
     if (registration?.token === requester.token) return registration;
     throw new NetmapError('EINVAL', `Cannot close registration ${id}: this client has none of that number`);
+  }
+
+  /** Gives a registration's rings offsets. @throws NetmapError EOPNOTSUPP, EINVAL, EBUSY. */
+  setOffsets(id: number, offsets: OffsetsRequest): number {
+    return setOffsets(this.memory, this.registrations.get(id)!, offsets);
   }
 
   /** Ends a registration. @throws NetmapError EINVAL if the client has none of that id. */
@@ -181,6 +196,23 @@ export class Registry {
     }));
   }
 
+  /** Where the counters of every ring lie. */
+  counterPlaces(): Reply<'counterPlaces'> {
+    const states = [...new Set(this.ports.everything.map(({ state }) => state))];
+    return {
+      states: states.map(({ object }) => object),
+      ports: this.ports.everything.map(({ name, kind, state, tx, rx }) => ({
+        name,
+        kind,
+        rings: [...tx, ...rx].map((ring) => ({
+          ring: nameOf(ring),
+          state: states.indexOf(state),
+          kringOfs: ring.kringOfs,
+        })),
+      })),
+    };
+  }
+
   /** Tells senders which rx rings of a VALE port are bound; takes from a NIC and its host what is asked for. */
   showOpen(adapter: Adapter): void {
     if (adapter.kind === 'nic') this.ports.nics.apply(adapter);
@@ -196,7 +228,9 @@ export class Registry {
     for (const ring of [...registration.tx, ...registration.rx]) {
       if (repairRing(this.memory, this.#dataPlane, this.ports, adapter, ring, token)) this.#ringBells();
       ring.users--;
-      if (ring.users === 0) ring.exclusive = false;
+      if (ring.users > 0) continue;
+      ring.exclusive = false;
+      clearOffsets(this.memory, adapter, ring);
     }
     this.showOpen(adapter);
     if (!this.#open().has(adapter)) this.#orphanMonitors(adapter);
@@ -276,13 +310,17 @@ export class Registry {
       if (count > 0) drops[name] = count;
     });
     return {
-      ring: `${transmits(ring) ? 'tx' : 'rx'}${ring.index}`,
+      ring: nameOf(ring),
       slots: ring.slots,
       packets: counter(st.KR_PACKETS),
       bytes: counter(st.KR_BYTES),
       drops,
     };
   }
+}
+
+function nameOf(ring: Ring): string {
+  return `${transmits(ring) ? 'tx' : 'rx'}${ring.index}`;
 }
 
 /** @throws NetmapError EIO: frames come with a header that the application does not say it copes with. */

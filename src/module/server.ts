@@ -233,6 +233,11 @@ const handlers: { [O in Operation]: Handler<O> } = {
     return {};
   },
   portHeaderGet: ({ name }, { module }) => ({ length: module.registry.ports.header(name) }),
+  portLimitSet({ name, longest }, { module }) {
+    module.registry.ports.setLongest(name, longest);
+    return {};
+  },
+  portLimitGet: ({ name }, { module }) => ({ longest: module.registry.ports.longest(name) }),
   poolsInfo: (request, { module }) => module.registry.poolsInfo(request),
   valeAddresses: ({ name }, { module }) => module.registry.ports.addresses(name),
   valeLookupSet({ name, label, code }, connection) {
@@ -254,6 +259,7 @@ const handlers: { [O in Operation]: Handler<O> } = {
   valeLookupGet: ({ name }, { module }) => module.registry.ports.lookup(name),
   interfaces: (_request, { module }) => survey(module.registry.ports.parameters.get('buf_size')),
   status: (_request, { module }) => module.status(),
+  counterPlaces: (_request, { module }) => module.registry.counterPlaces(),
   unload({ force }, { module, events }) {
     const { openPorts, persistentPorts } = module;
     if (openPorts > 0 && !force) {

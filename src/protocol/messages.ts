@@ -20,6 +20,24 @@ const label = v.pipe(v.string(), v.maxLength(63, 'is longer than 63 characters')
 
 const sizes = { txRings: u16, rxRings: u16, txSlots: u32, rxSlots: u32 };
 
+/** Packets start behind their buffers' beginnings (option OFFSETS, spec api §3.6.5). */
+const offsets = v.object({
+  /** The farthest, and the one that all slots say at first. */
+  max: u32,
+  initial: u32,
+  /** Of each slot's `ptr`, from the lowest on; 0: all. */
+  bits: u32,
+  /** Most bytes of a packet in one buffer; 0: as many as fit. */
+  gap: u32,
+});
+export type OffsetsRequest = v.InferOutput<typeof offsets>;
+
+const objects = v.object({ count: u32, size: u32 });
+
+/** Memory that the client brings: an object that it holds, and its pools, 0 for what is the module's to choose. */
+const extmem = v.object({ fd: u32, memSize: id, ifs: objects, rings: objects, bufs: objects });
+export type ExtmemRequest = v.InferOutput<typeof extmem>;
+
 /** Fields of a REGISTER request (spec api §3.5.1); 0 leaves a size to the module. */
 const register = v.object({
   name,
@@ -29,6 +47,8 @@ const register = v.object({
   memId: u16,
   ...sizes,
   extraBufs: u32,
+  offsets: v.optional(offsets),
+  extmem: v.optional(extmem),
 });
 export type RegisterRequest = v.InferOutput<typeof register>;
 
@@ -64,6 +84,8 @@ export const requestSchema = v.variant('op', [
   }),
   v.object({ id, op: v.literal('portHeaderSet'), name, length: u32 }),
   v.object({ id, op: v.literal('portHeaderGet'), name }),
+  v.object({ id, op: v.literal('portLimitSet'), name, longest: u32 }),
+  v.object({ id, op: v.literal('portLimitGet'), name }),
   v.object({ id, op: v.literal('poolsInfo'), ...register.entries }),
   v.object({ id, op: v.literal('valeAddresses'), name }),
   v.object({
@@ -79,6 +101,7 @@ export const requestSchema = v.variant('op', [
   v.object({ id, op: v.literal('valeHost'), name }),
   v.object({ id, op: v.literal('interfaces') }),
   v.object({ id, op: v.literal('status') }),
+  v.object({ id, op: v.literal('counterPlaces') }),
   v.object({ id, op: v.literal('unload'), force: v.boolean() }),
   v.object({ id, op: v.literal('setParameter'), parameter: text, value: i32 }),
   v.object({ id, op: v.literal('parameters') }),
@@ -119,6 +142,8 @@ const registered = v.object({
   kind: v.picklist(['vale', 'pipe', 'monitor', 'null', 'lookup', 'nic']),
   ...portInfo.entries,
   extraBufs: u32,
+  /** The farthest offset, where offsets were asked for. */
+  maxOffset: v.optional(u32),
   /** nr_offset: this registration's netmap_if, from the start of the region. */
   ifOfs: u32,
   region: v.object({ slot: u32, ref: objectRef, ifs: pool, rings: pool, bufs: pool }),
@@ -144,6 +169,7 @@ const registeredIsolated = v.object({
   kind: registered.entries.kind,
   ...portInfo.entries,
   extraBufs: u32,
+  maxOffset: v.optional(u32),
   ifOfs: u32,
   region: v.object({ ifs: pool, rings: pool, bufs: pool }),
   tx: v.array(isolatedRing),
@@ -213,6 +239,8 @@ export const replySchemas = {
   valePolling: v.object({}),
   portHeaderSet: v.object({}),
   portHeaderGet: v.object({ length: u32 }),
+  portLimitSet: v.object({}),
+  portLimitGet: v.object({ longest: u32 }),
   poolsInfo: v.object({ memSize: id, memId: u16, ifs: pool, rings: pool, bufs: pool }),
   valeAddresses: v.array(v.object({ mac: text, port: v.string(), age: u32 })),
   valeLookupSet: v.object({}),
@@ -221,6 +249,17 @@ export const replySchemas = {
   valeLookupGet: v.object({ kind: v.picklist(['table', 'wasm', 'batch']), label: text, alive: v.boolean() }),
   interfaces: v.array(surveyed),
   status,
+  /** Where counters lie: krings, by the states that they are in. */
+  counterPlaces: v.object({
+    states: v.array(objectRef),
+    ports: v.array(
+      v.object({
+        name: v.string(),
+        kind: text,
+        rings: v.array(v.object({ ring: text, state: u32, kringOfs: u32 })),
+      }),
+    ),
+  }),
   unload: v.object({}),
   setParameter: v.object({}),
   parameters: v.array(

@@ -160,7 +160,7 @@ describe('spec ports §7.3', { timeout: 120_000 }, () => {
       await using([open(b)], async (tx) => {
         const port = await open(a);
         const monitor = await open(`${a}/r`);
-        const waiting = monitor.readable();
+        const waiting = refuses(monitor.readable(), 'EIO', /what it watched is closed/);
         await port.close();
         await waiting;
         assert.equal(revents(monitor, 'in') & POLLERR, POLLERR);

@@ -117,9 +117,22 @@ describe('TypeScript of README and guide', { timeout: 300_000 }, () => {
   });
 
   test('guide: sending and receiving', async () => {
-    const program = new Program(process.execPath, [path.join(scratch, 'js/guide-1.js')]);
+    const program = new Program(process.execPath, [path.join(scratch, 'js/guide-2.js')]);
     const { code, stdout, stderr } = await program.ended;
     assert.deepEqual([code, stdout], [0, '60\n'], stderr);
+  });
+
+  test('guide: counters', async () => {
+    const program = new Program(process.execPath, [path.join(scratch, 'js/counters.js')]);
+    const { code, stdout, stderr } = await program.ended;
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /^vale3:a tx0 0 \{\}$/m);
+  });
+
+  test('guide: memory and offsets', async () => {
+    const program = new Program(process.execPath, [path.join(scratch, 'js/memory.js')]);
+    const { code, stdout, stderr } = await program.ended;
+    assert.deepEqual([code, stdout], [0, '64 60 true\n'], stderr);
   });
 
   test('guide: a worker', async () => {

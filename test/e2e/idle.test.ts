@@ -29,6 +29,10 @@ describe('idle', { timeout: 300_000 }, () => {
   test('a minute of waiting takes less than 0.1 s of CPU; the first frame after it arrives at once', async (t) => {
     const waiter = fork(fileURLToPath(new URL('waiter.js', import.meta.url)), ['vale0:w']);
     await once(waiter, 'message');
+    const apart = fork(fileURLToPath(new URL('waiter.js', import.meta.url)), ['vale3:w'], {
+      env: { ...process.env, NETMAP_ISOLATED: '1' },
+    });
+    await once(apart, 'message');
     const generator = new Program('pkt-gen', ['-i', 'vale1:w', '-f', 'rx']);
     await generator.says(/waiting for initial packets/);
     const port = await open('vale0:a');
@@ -48,6 +52,7 @@ describe('idle', { timeout: 300_000 }, () => {
     try {
       const watched = {
         'library in poll()': waiter.pid!,
+        'isolated, in poll()': apart.pid!,
         'pkt-gen -f rx': generator.pid,
         netmapd: modulePid,
       };
@@ -74,6 +79,7 @@ describe('idle', { timeout: 300_000 }, () => {
       assert.ok(sorted[50]! < 1000, `median ${sorted[50]} us`);
     } finally {
       waiter.kill('SIGKILL');
+      apart.kill('SIGKILL');
       await generator.stop('SIGKILL');
       await port.close();
     }

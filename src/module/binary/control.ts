@@ -4,9 +4,9 @@ import { ERRNO, NetmapError } from '../../abi/errors.ts';
 import * as abi from '../../abi/netmap.ts';
 import * as rq from '../../abi/requests.ts';
 import { os } from '../../os/index.ts';
-import type { RegisterReply, RegisterRequest } from '../../protocol/messages.ts';
+import type { OffsetsRequest, RegisterReply, RegisterRequest } from '../../protocol/messages.ts';
 import { checkAttach } from '../binding.ts';
-import { externalRegion } from '../extmem.ts';
+import { takeMemory } from '../extmem.ts';
 import type { Region } from '../memory.ts';
 import type { Descriptor } from './descriptor.ts';
 import type { BinaryRequest, Option } from './request.ts';
@@ -46,6 +46,13 @@ const HANDLERS: Readonly<Record<number, Handler>> = {
       if (brought) memory.dropIfUnused(brought);
     }
     try {
+      const offsets = request.option(rq.NETMAP_REQ_OPT_OFFSETS);
+      if (offsets) {
+        consume(request, offsets, () => {
+          const max = descriptor.setOffsets(readOffsets(offsets));
+          offsets.view.setBigUint64(rq.OF_MAX, BigInt(max), true);
+        });
+      }
       const csb = request.option(rq.NETMAP_REQ_OPT_CSB);
       if (csb) consume(request, csb, () => enableCsb(descriptor, csb));
       if (request.unconsumed)
@@ -231,14 +238,8 @@ function bringMemory(descriptor: Descriptor, { view }: Option): Region {
       'EFAULT',
       'Cannot use memory of your own: the address is not the start of an object',
     );
-  const object = os.takeObject(descriptor.pid, fd);
-  let region: Region;
-  try {
-    region = externalRegion(registry.memory, object, layout, registry.ports.parameters.pools('priv_'));
-  } catch (error) {
-    os.closeFd(object.fd);
-    throw error;
-  }
+  const defaults = registry.ports.parameters.pools('priv_');
+  const region = takeMemory(registry.memory, descriptor.pid, { fd, ...layout }, defaults);
   for (const [at, { count, size }] of [
     [rq.PO_IF, region.geometry.ifs],
     [rq.PO_RING, region.geometry.rings],
@@ -248,6 +249,17 @@ function bringMemory(descriptor: Descriptor, { view }: Option): Region {
     if (info.getUint32(at + 12, true) === 0) info.setUint32(at + 12, size, true);
   }
   return region;
+}
+
+/** What is beyond any buffer is left for the checks to refuse. */
+function readOffsets({ view }: Option): OffsetsRequest {
+  const bytes = (at: number) => Number(view.getBigUint64(at, true));
+  return {
+    max: bytes(rq.OF_MAX),
+    initial: bytes(rq.OF_INITIAL),
+    bits: view.getUint32(rq.OF_BITS, true),
+    gap: Math.min(bytes(rq.OF_MIN_GAP), 0xffffffff),
+  };
 }
 
 function enableCsb(descriptor: Descriptor, { view }: Option): void {

@@ -5,7 +5,7 @@ import { NetmapError } from '../../abi/errors.ts';
 import { NR_EXCLUSIVE } from '../../abi/netmap.ts';
 import * as rq from '../../abi/requests.ts';
 import { type MemoryObject, os } from '../../os/index.ts';
-import type { RegisterReply, RegisterRequest } from '../../protocol/messages.ts';
+import type { OffsetsRequest, RegisterReply, RegisterRequest } from '../../protocol/messages.ts';
 import { type CsbMemory, initializeCsb } from '../csb.ts';
 import type { Client, Module } from '../module.ts';
 import type { LoopTask, SyncProxy } from '../proxies.ts';
@@ -49,6 +49,11 @@ export class Descriptor {
     this.#reply = this.module.register(this.client, request);
     this.#request = request;
     return this.#reply;
+  }
+
+  /** Gives the rings of the registration offsets. @throws NetmapError EOPNOTSUPP, EINVAL, EBUSY. */
+  setOffsets(offsets: OffsetsRequest): number {
+    return this.module.registry.setOffsets(this.#reply!.registration, offsets);
   }
 
   /** Undoes a registration whose options were refused. */

@@ -70,8 +70,8 @@ function takeObject(pid: number, fd: number): MemoryObject {
   let own = -1;
   try {
     own = fs.openSync(path, 'r+');
-    if ((libc.fcntl(own, F_GET_SEALS, 0) & F_SEAL_SHRINK) === 0)
-      throw new Error('it is not sealed against shrinking');
+    const seals: number = libc.fcntl(own, F_GET_SEALS, 0); // -1 for files that cannot have any.
+    if (seals < 0 || (seals & F_SEAL_SHRINK) === 0) throw new Error('it is not sealed against shrinking');
     return objectAt(own);
   } catch (error) {
     if (own >= 0) fs.closeSync(own);
