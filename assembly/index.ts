@@ -2,6 +2,7 @@
 
 export { armBell, useScratch, wake } from './ring';
 export { pipeRxSync, pipeTxSync, repairPipe } from './pipe';
+export { forwardMarked } from './forward';
 export { nicRxSync, nicTxSync } from './nic';
 export { lookupTxSync, resumeTxSync, valeRxSync, valeTxSync } from './vale';
 export { lookedUp, sendAlso } from './lookup';

@@ -239,10 +239,31 @@ export class Port implements Disposable {
   }
 
   rxSyncRing(ring: Ring): number {
+    if (ring.forwards && this.#reply.kind === 'nic') this.#forward(ring);
     if (this.#isolated) return this.#isolated.sync(ring.kring);
     const answer = this.#rx(this.#state.address, ring.kring, this.#runtime.token, this.#reply.state.slot);
     if (answer & st.SYNC_RING_BELLS) this.#runtime.bells.ringCollected();
     return answer;
+  }
+
+  /**
+   * Transparent mode (NR_FORWARD): frames given back marked NS_FORWARD go up to the host from NIC rings, out of the NIC
+   * from the host ring; the latter only if all of the NIC's TX rings are this opening's (spec api §2.9).
+   */
+  #forward(ring: Ring): void {
+    const { txRings: nicRings } = this.#reply;
+    const fromHost = ring.ringId === nicRings;
+    const targets = this.txRings.filter(({ ringId }) => (ringId === nicRings) !== fromHost);
+    if (fromHost && targets.length < nicRings) return;
+    for (const target of targets) {
+      const { head, space } = target;
+      const { dataPlane } = this.#runtime;
+      const filled = dataPlane.forwardMarked(ring.kring, ring.head, target.kring, head, space);
+      if (filled === 0) continue;
+      target.publish(target.after(head, filled));
+      this.txSyncRing(target);
+      if (filled < space) return;
+    }
   }
 
   /** Stamps the RX rings with the time of day, as netmap does at each sync; poll does it, bare syncs need not. */

@@ -1,7 +1,7 @@
 // The queues behind a NIC's rings: the kernel's own rings, mapped where the data plane looks for them, and the
 // descriptors by which the kernel is told to send, and tells that something has come.
 
-import { ERRNO } from '../abi/errors.ts';
+import { ERRNO, type NetmapError } from '../abi/errors.ts';
 import type { Arena, Mapping } from '../mem/arena.ts';
 import { os } from '../os/index.ts';
 import type { RegisterReply } from '../protocol/messages.ts';
@@ -32,11 +32,20 @@ export class Queues {
         };
         taken.#mappings.push(arena.mapDevice(slot, size, map));
       }
-      for (const fd of held) taken.#held.push(os.takeDescriptor(module, fd));
+      for (const fd of held) taken.#hold(module, fd);
       return taken;
     } catch (error) {
       taken.close();
       throw error;
+    }
+  }
+
+  /** What another opening has had replaced in the meantime need not be held. */
+  #hold(module: number, fd: number): void {
+    try {
+      this.#held.push(os.takeDescriptor(module, fd));
+    } catch (error) {
+      if ((error as NetmapError).code !== 'EINVAL') throw error;
     }
   }
 

@@ -91,6 +91,17 @@ export class Ring {
     return Number(this.#view.getBigInt64(at, true)) * 1e6 + Number(this.#view.getBigInt64(at + 8, true));
   }
 
+  /** NR_FORWARD: slots given back marked NS_FORWARD go to the other side, between a NIC and its host. */
+  get forwards(): boolean {
+    return (this.#view.getUint32(this.address + abi.RING_FLAGS, true) & abi.NR_FORWARD) !== 0;
+  }
+
+  set forwards(on: boolean) {
+    const flags = this.#view.getUint32(this.address + abi.RING_FLAGS, true);
+    const changed = on ? flags | abi.NR_FORWARD : flags & ~abi.NR_FORWARD;
+    this.#view.setUint32(this.address + abi.RING_FLAGS, changed, true);
+  }
+
   next(slot: number): number {
     return slot + 1 === this.numSlots ? 0 : slot + 1;
   }

@@ -19,6 +19,8 @@ export interface DataPlane {
   readonly table: WebAssembly.Table;
   nicTxSync(state: number, kring: number, token: number, stateSlot: number): number;
   nicRxSync(state: number, kring: number, token: number): number;
+  /** @returns slots of the TX ring filled with what an RX ring gives back marked NS_FORWARD */
+  forwardMarked(rxKring: number, head: number, txKring: number, txHead: number, space: number): number;
   pipeTxSync(state: number, kring: number, token: number, stateSlot: number): number;
   pipeRxSync(state: number, kring: number, token: number): number;
   repairSender(state: number, source: number): number;
