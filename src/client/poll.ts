@@ -63,15 +63,17 @@ const EVENT_BITS = { in: POLLIN, out: POLLOUT, both: POLLIN | POLLOUT } as const
 export function poll(targets: readonly PollTarget[], timeoutMs = -1): number {
   const deadline = timeoutMs < 0 ? Number.POSITIVE_INFINITY : performance.now() + timeoutMs;
   const ports = targets.filter((target) => 'port' in target);
-  for (;;) {
+  // The kernel, who wakes us then, needs the processor on which we would look again; bells ring seldom.
+  const byKernel = ports.every(({ port }) => port.isNic);
+  for (let turn = 0; ; turn++) {
     const ready = look(ports);
     if (ready > 0 || timeoutMs === 0) return ready + pollFds(targets, [], 0);
-    if (lastSleepMs < SHORT_SLEEP_MS) {
+    if (lastSleepMs < SHORT_SLEEP_MS && !byKernel) {
       const soon = lookAgain(ports, Math.min(LOOK_AGAIN_MS, deadline - performance.now()));
       if (soon > 0) return soon + pollFds(targets, [], 0);
     }
     const bells = bellsFor(ports);
-    for (const bell of bells.values()) bell.empty();
+    if (!byKernel || turn > 0) for (const bell of bells.values()) bell.empty();
     const crowded = arm(ports, bells);
     const now = look(ports);
     const remaining = deadline - performance.now();
@@ -84,7 +86,7 @@ export function poll(targets: readonly PollTarget[], timeoutMs = -1): number {
 /** Sleeps until a bell rings or a descriptor is ready; how many descriptors are. */
 function sleep(targets: readonly PollTarget[], bells: ReadonlyMap<Waker, Bell>, limitMs: number): number {
   const asleep = performance.now();
-  const others = pollFds(targets, [...bells.values()], Number.isFinite(limitMs) ? limitMs : -1);
+  const others = pollFds(targets, bells.values(), Number.isFinite(limitMs) ? limitMs : -1);
   lastSleepMs = performance.now() - asleep;
   return others;
 }
@@ -215,27 +217,41 @@ function bellsFor(targets: readonly PortTarget[]): Map<Waker, Bell> {
   return bells;
 }
 
-let pollfds = new Uint8Array(64 * 8);
+let pollfds = new DataView(new ArrayBuffer(64 * 8));
+
+function putFd(at: number, fd: number, events: number): void {
+  if ((at + 1) * 8 > pollfds.byteLength) {
+    const larger = new Uint8Array(pollfds.byteLength * 2);
+    larger.set(new Uint8Array(pollfds.buffer));
+    pollfds = new DataView(larger.buffer);
+  }
+  pollfds.setInt32(at * 8, fd, true);
+  pollfds.setInt16(at * 8 + 4, events, true);
+  pollfds.setInt16(at * 8 + 6, 0, true);
+}
 
 /** poll(2) on the bells and on those targets that are descriptors; how many of the latter are ready. */
-function pollFds(targets: readonly PollTarget[], bells: readonly Bell[], timeoutMs: number): number {
-  const fds = targets.filter((target) => 'fd' in target);
-  const nics = targets.flatMap(nicFds);
-  const count = fds.length + nics.length + bells.length;
-  if (fds.length === 0 && timeoutMs === 0) return 0;
-  if (pollfds.length < count * 8) pollfds = new Uint8Array(count * 16);
-  const view = new DataView(pollfds.buffer);
-  writePollFds(pollfds, [...fds, ...nics, ...bells]);
-  os.poll(pollfds, count, timeoutMs);
+function pollFds(targets: readonly PollTarget[], bells: Iterable<Bell>, timeoutMs: number): number {
+  let count = 0;
+  for (const target of targets) if ('fd' in target) putFd(count++, target.fd, EVENT_BITS[target.events]);
+  if (count === 0 && timeoutMs === 0) return 0;
+  for (const target of targets) {
+    if (!('port' in target)) continue;
+    for (const { fd, events } of target.port.waitFds(target.events)) putFd(count++, fd, EVENT_BITS[events]);
+  }
+  for (const { fd } of bells) putFd(count++, fd, POLLIN);
+  os.poll(new Uint8Array(pollfds.buffer), count, timeoutMs);
+  let at = 0;
   let ready = 0;
-  fds.forEach((target, i) => {
-    target.revents = view.getInt16(i * 8 + 6, true);
+  for (const target of targets) {
+    if (!('fd' in target)) continue;
+    target.revents = pollfds.getInt16(at++ * 8 + 6, true);
     if (target.revents !== 0) ready++;
-  });
+  }
   return ready;
 }
 
-function nicFds(target: PollTarget): FdTarget[] {
+function nicFds(target: PollTarget): readonly { fd: number; events: 'in' | 'out' }[] {
   return 'port' in target ? target.port.waitFds(target.events) : [];
 }
 

@@ -29,6 +29,11 @@ export interface SharedPort {
   readonly queues: ReadonlyMap<number, number>;
 }
 
+interface WaitFd {
+  readonly fd: number;
+  readonly events: 'in' | 'out';
+}
+
 export class Port implements Disposable {
   /** As the core knows it, without `netmap:` and suffixes. */
   readonly name: string;
@@ -51,6 +56,8 @@ export class Port implements Disposable {
   readonly #rx: Sync;
   /** Where the module runs the syncs. */
   readonly #isolated: IsolatedSyncs | undefined;
+  /** By what is waited for. */
+  readonly #waitFds: Partial<Record<'in' | 'out' | 'both', WaitFd[]>> = {};
   #closed = false;
 
   /** Not for applications: see open() and attach(). */
@@ -217,11 +224,21 @@ export class Port implements Disposable {
     return answer;
   }
 
+  /** Whether its frames come from, and go to, the kernel's own rings. */
+  get isNic(): boolean {
+    return this.#queues !== undefined;
+  }
+
   /** Descriptors that become readable, or writable, when the rings of a NIC are to be looked at. */
-  waitFds(events: 'in' | 'out' | 'both'): { fd: number; events: 'in' | 'out' }[] {
+  waitFds(events: 'in' | 'out' | 'both'): readonly WaitFd[] {
     if (!this.#queues) return [];
+    this.#waitFds[events] ??= this.#findWaitFds(events);
+    return this.#waitFds[events];
+  }
+
+  #findWaitFds(events: 'in' | 'out' | 'both'): WaitFd[] {
     const of = (rings: readonly Ring[], events: 'in' | 'out') =>
-      rings.flatMap(({ ringId }) => ({ fd: this.#queues!.fds.get(ringId)!, events }));
+      rings.map(({ ringId }) => ({ fd: this.#queues!.fds.get(ringId)!, events }));
     return [
       ...(events === 'out' ? [] : of(this.rxRings, 'in')),
       ...(events === 'in' ? [] : of(this.txRings, 'out')),
