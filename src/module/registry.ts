@@ -25,7 +25,7 @@ import { MONITOR_FLAGS } from './monitors.ts';
 import { clearOffsets, setOffsets } from './offsets.ts';
 import { Ports, sizesOf } from './ports.ts';
 import { repairRing } from './repair.ts';
-import { createIf, destroyIf, type Ring, transmits } from './rings.ts';
+import { createIf, destroyIf, isHost, type Ring, transmits } from './rings.ts';
 
 /** Who asks: the client's token, and its process. */
 export interface Requester {
@@ -160,14 +160,16 @@ export class Registry {
   }
 
   /** PORT_INFO_GET: the port is made if need be, and gone again.  Without a name, only the region's size is told. */
-  portInfo(request: RegisterRequest): PortInfo {
+  portInfo(request: RegisterRequest): PortInfo & { hostRings: number } {
     if (request.name === '') {
       const memId = request.memId || 1;
-      return { memSize: this.ports.regionSize(memId), memId, txRings: 0, rxRings: 0, txSlots: 0, rxSlots: 0 };
+      const none = { txRings: 0, rxRings: 0, txSlots: 0, rxSlots: 0, hostRings: 0 };
+      return { memSize: this.ports.regionSize(memId), memId, ...none };
     }
     checkRequest(request);
     try {
-      return this.#info(this.ports.open(request));
+      const adapter = this.ports.open(request);
+      return { ...this.#info(adapter), hostRings: adapter.rx.filter(isHost).length };
     } finally {
       this.#collect();
     }

@@ -1,7 +1,7 @@
 // Objective: requests laid out as net/netmap.h has them, sent by a program that knows nothing else, are answered as
 // spec api §7 says, row by row; then the further rules of §3.3 and §6.
 // Operations: frames on the control socket; the interface of the rows is a persistent VALE port, so rows about host
-// rings, polling and what only a NIC has are skipped.
+// rings, polling and what only a NIC has are in test/nic/control-api.test.ts.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -16,7 +16,7 @@ import { frame, markOf, ownModule, receive, send, until, using } from '../harnes
 
 const directory = ownModule();
 const IF = 'if4711';
-const ROW_NEEDS_NIC = 'needs a network interface with host rings';
+const ROW_NEEDS_NIC = 'needs a network interface: in test/nic/control-api.test.ts';
 
 let client: FrameClient;
 let nextFd = 1;
@@ -270,7 +270,7 @@ describe('spec api §7', { timeout: 120_000 }, () => {
   test('16 pipe_port_info_get', () => withFd((fd) => portInfo(fd, `${IF}}pipeid3`)));
   test('17 pipe_pools_info_get', () =>
     withFd(async (fd) => assert.equal(await poolsInfo(fd, `${IF}{xid`), 0)));
-  test('18 vale_polling_enable_disable', { skip: 'needs a network interface: only those can be polled' });
+  test('18 vale_polling_enable_disable', { skip: ROW_NEEDS_NIC });
 
   test('19 unsupported_option', () =>
     withFd(async (fd) => {

@@ -84,8 +84,8 @@ const HANDLERS: Readonly<Record<number, Handler>> = {
     body.setUint32(rq.PI_RX_SLOTS, info.rxSlots, true);
     body.setUint16(rq.PI_TX_RINGS, info.txRings, true);
     body.setUint16(rq.PI_RX_RINGS, info.rxRings, true);
-    body.setUint16(rq.PI_HOST_TX_RINGS, 0, true);
-    body.setUint16(rq.PI_HOST_RX_RINGS, 0, true);
+    body.setUint16(rq.PI_HOST_TX_RINGS, info.hostRings, true);
+    body.setUint16(rq.PI_HOST_RX_RINGS, info.hostRings, true);
   },
 
   [rq.NETMAP_REQ_POOLS_INFO_GET]({ module }, { name, body }) {
@@ -196,8 +196,9 @@ function writeRegister(body: DataView, reply: RegisterReply): void {
   body.setUint32(rq.RG_RX_SLOTS, reply.rxSlots, true);
   body.setUint16(rq.RG_TX_RINGS, reply.txRings, true);
   body.setUint16(rq.RG_RX_RINGS, reply.rxRings, true);
-  body.setUint16(rq.RG_HOST_TX_RINGS, 0, true);
-  body.setUint16(rq.RG_HOST_RX_RINGS, 0, true);
+  const host = reply.kind === 'nic' ? 1 : 0;
+  body.setUint16(rq.RG_HOST_TX_RINGS, host, true);
+  body.setUint16(rq.RG_HOST_RX_RINGS, host, true);
   body.setUint16(rq.RG_MEM_ID, reply.memId, true);
   body.setUint32(rq.RG_EXTRA_BUFS, reply.extraBufs, true);
   const flags = body.getBigUint64(rq.RG_FLAGS, true);

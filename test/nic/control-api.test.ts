@@ -1,0 +1,152 @@
+// Objective: the rows of spec api §7 that need a network interface, and H14 and H15 of spec ports §7.4, in the binary form.
+// Operations: registrations of host rings, polling, legacy requests, on one end of a wire.
+
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { ERRNO } from '../../src/abi/errors.ts';
+import * as abi from '../../src/abi/netmap.ts';
+import * as rq from '../../src/abi/requests.ts';
+import { load } from '../../src/client/index.ts';
+import { ControlRequest, FrameClient, type RegisterFields } from '../frame-client.ts';
+import { ownModule } from '../harness.ts';
+import { Machine, NO_NETWORK, wire } from './network.ts';
+
+const directory = ownModule();
+const IF = 'v0';
+
+describe('spec api §7, on an interface', { skip: NO_NETWORK, timeout: 120_000 }, () => {
+  let client: FrameClient;
+  let nextFd = 1;
+  if (!NO_NETWORK) {
+    const machine = new Machine();
+    wire([machine, IF], [machine, 'v1']);
+    machine.enter();
+  }
+  before(async () => {
+    await load(directory);
+    client = await FrameClient.connect(directory);
+  });
+  after(() => client?.end());
+
+  /** REGISTER on a descriptor of its own; how it was answered. */
+  async function register(name: string, fields: RegisterFields) {
+    const fd = nextFd++;
+    const request = ControlRequest.register(name, fields);
+    const errno = await client.control(fd, request);
+    await client.close(fd);
+    return { errno, body: request.body };
+  }
+
+  /** The rows' common check. */
+  async function registers(fields: RegisterFields): Promise<DataView> {
+    const { errno, body } = await register(IF, fields);
+    assert.equal(errno, 0);
+    assert.notEqual(body.getBigUint64(rq.RG_MEMSIZE, true), 0n);
+    assert.equal(body.getUint32(rq.RG_MODE, true), fields.mode);
+    assert.equal(body.getUint16(rq.RG_RINGID, true), fields.ringId ?? 0);
+    assert.deepEqual(hostRings(body), [1, 1]);
+    return body;
+  }
+
+  const hostRings = (body: DataView) => [
+    body.getUint16(rq.RG_HOST_TX_RINGS, true),
+    body.getUint16(rq.RG_HOST_RX_RINGS, true),
+  ];
+
+  async function simple(type: number, name: string, fill: (body: DataView) => void = () => {}) {
+    const fd = nextFd++;
+    const request = new ControlRequest(type, name);
+    fill(request.body);
+    const errno = await client.control(fd, request);
+    await client.close(fd);
+    return { errno, body: request.body };
+  }
+
+  async function legacy(version: number, flags: number): Promise<void> {
+    const fd = nextFd++;
+    const nmr = Buffer.alloc(rq.LEGACY_SIZE);
+    nmr.write(IF, rq.LG_NAME);
+    nmr.writeUInt32LE(version, rq.LG_VERSION);
+    nmr.writeUInt32LE(flags, rq.LG_FLAGS);
+    assert.equal(await client.legacy(rq.NIOCREGIF, fd, nmr), 0);
+    await client.close(fd);
+    assert.notEqual(nmr.readUInt32LE(rq.LG_MEMSIZE), 0);
+    assert.equal(nmr.readUInt16LE(rq.LG_RINGID), 0);
+    assert.equal(nmr.readUInt32LE(rq.LG_FLAGS), flags);
+    assert.notEqual(nmr.readUInt16LE(rq.LG_ARG2), 0);
+  }
+
+  test('1 port_info_get', async () => {
+    const { errno, body } = await simple(rq.NETMAP_REQ_PORT_INFO_GET, IF);
+    assert.equal(errno, 0);
+    assert.notEqual(body.getBigUint64(rq.PI_MEMSIZE, true), 0n);
+    for (const at of [rq.PI_TX_SLOTS, rq.PI_RX_SLOTS]) assert.notEqual(body.getUint32(at, true), 0);
+    for (const at of [rq.PI_TX_RINGS, rq.PI_RX_RINGS, rq.PI_HOST_TX_RINGS, rq.PI_HOST_RX_RINGS])
+      assert.notEqual(body.getUint16(at, true), 0);
+  });
+  test('2 port_register_hwall_host', async () => void (await registers({ mode: abi.NR_REG_NIC_SW })));
+  test('3 port_register_hwall', async () => void (await registers({ mode: abi.NR_REG_ALL_NIC })));
+  test('4 port_register_hostall', async () => void (await registers({ mode: abi.NR_REG_SW })));
+  test('5 port_register_single_hw_pair', async () => void (await registers({ mode: abi.NR_REG_ONE_NIC })));
+  test('6 port_register_single_host_pair: there is one host ring each way, ring 0', async () => {
+    await registers({ mode: abi.NR_REG_ONE_SW });
+    const wanted = { mode: abi.NR_REG_ONE_SW, ringId: 1, hostTxRings: 2, hostRxRings: 2 };
+    assert.equal((await register(IF, wanted)).errno, ERRNO.EINVAL);
+  });
+  test('7 port_register_hostall_many, H14: one host ring each way, and told so, whoever asks first', async () => {
+    const many = { mode: abi.NR_REG_SW, hostTxRings: 5, hostRxRings: 4 };
+    await registers(many);
+    const fd = nextFd++;
+    const first = ControlRequest.register(IF, { mode: abi.NR_REG_ALL_NIC });
+    assert.equal(await client.control(fd, first), 0);
+    await registers(many);
+    await client.close(fd);
+  });
+  for (const [row, mode] of [
+    ['8 vale_attach_detach', abi.NR_REG_ALL_NIC],
+    ['9 vale_attach_detach_host_rings', abi.NR_REG_NIC_SW],
+  ] as const)
+    test(row, async () => {
+      const setMode = (body: DataView) => body.setUint32(rq.RG_MODE, mode, true);
+      assert.equal((await simple(rq.NETMAP_REQ_VALE_ATTACH, `vale500:${IF}`, setMode)).errno, 0);
+      assert.equal((await simple(rq.NETMAP_REQ_VALE_DETACH, `vale500:${IF}`)).errno, 0);
+    });
+  test('12 pools_info_get_and_register', async () => {
+    const { errno, body } = await simple(rq.NETMAP_REQ_POOLS_INFO_GET, IF);
+    assert.equal(errno, 0);
+    for (const at of [rq.PO_IF, rq.PO_RING, rq.PO_BUF]) assert.notEqual(body.getUint32(at + 8, true), 0);
+  });
+  test('18 vale_polling_enable_disable: a thread of the module always serves it; refused', async () => {
+    const setMode = (body: DataView) => body.setUint32(rq.RG_MODE, abi.NR_REG_ALL_NIC, true);
+    assert.equal((await simple(rq.NETMAP_REQ_VALE_ATTACH, `vale500:${IF}`, setMode)).errno, 0);
+    const enable = await simple(rq.NETMAP_REQ_VALE_POLLING_ENABLE, `vale500:${IF}`, (body) => {
+      body.setUint32(0, 1, true);
+      body.setUint32(8, 1, true);
+    });
+    assert.equal(enable.errno, ERRNO.EOPNOTSUPP);
+    assert.equal((await simple(rq.NETMAP_REQ_VALE_DETACH, `vale500:${IF}`)).errno, 0);
+  });
+  test('44 legacy_regif_sw', () => legacy(14, abi.NR_REG_SW));
+  test('45 legacy_regif_future', () => legacy(16, abi.NR_REG_NIC_SW));
+
+  test('H15: a null port without a region, with region 1 and no rings; TXSYNC', async () => {
+    assert.equal((await register('n', { mode: abi.NR_REG_NULL })).errno, ERRNO.EINVAL);
+    const fd = nextFd++;
+    assert.equal(
+      await client.control(fd, ControlRequest.register('n', { mode: abi.NR_REG_NULL, memId: 1 })),
+      0,
+    );
+    assert.equal(await client.sync(fd, 'tx'), 0);
+    await client.close(fd);
+  });
+
+  test('OFFSETS on an interface: EOPNOTSUPP, in its status too, and it is not open', async () => {
+    const fd = nextFd++;
+    const request = ControlRequest.register(IF, { mode: abi.NR_REG_ALL_NIC });
+    request.add(rq.NETMAP_REQ_OPT_OFFSETS, 56, (view) => view.setBigUint64(rq.OF_MAX, 8n, true));
+    assert.equal(await client.control(fd, request), ERRNO.EOPNOTSUPP);
+    assert.equal(request.option(0).status, ERRNO.EOPNOTSUPP);
+    assert.equal(await client.sync(fd, 'tx'), ERRNO.ENXIO);
+    await client.close(fd);
+  });
+});
