@@ -62,17 +62,21 @@ function part(kring: u32, ring: u32, word: u32): u32 {
   return load<u32>(kring + ring + word);
 }
 
-/** Takes back what has been sent, and hands the slots up to head to the kernel: SYNC_KICK if it is to be told. */
-export function nicTxSync(state: u32, kring: u32, token: u32, stateSlot: u32): u32 {
+/** Enters a ring whose queue is there; else what its sync answers. */
+function begin(kring: u32, token: u32): u32 {
   if (!enter(kring, token)) return SYNC_BUSY;
   noBells();
+  if (!load<u32>(kring, KR_ORPHAN) && queueOf(kring) != 0) return 0;
+  leave(kring);
+  return SYNC_ERROR;
+}
+
+/** Takes back what has been sent, and hands the slots up to head to the kernel: SYNC_KICK if it is to be told. */
+export function nicTxSync(state: u32, kring: u32, token: u32, stateSlot: u32): u32 {
+  const refused = begin(kring, token);
+  if (refused) return refused;
   const queue = queueOf(kring);
-  const region = regionOf(kring);
-  if (load<u32>(kring, KR_ORPHAN) || queue == 0) {
-    leave(kring);
-    return SYNC_ERROR;
-  }
-  const ring = ringOf(kring, region);
+  const ring = ringOf(kring, regionOf(kring));
   const shadow = state + load<u32>(kring, KR_READY_OFS);
   takeBack(kring, queue, shadow);
   let answer: u32 = 0;
@@ -118,7 +122,20 @@ function takeBack(kring: u32, queue: u32, shadow: u32): void {
     while (oldest != hwcur && load<u32>(shadow + (oldest << 2)) == 0) oldest = oldest + 1 == n ? 0 : oldest + 1;
   }
   atomic.store<u32>(queue + part(kring, KR_BACK, RL_CONSUMER), consumer);
-  store<u32>(kring, oldest == 0 ? n - 1 : oldest - 1, KR_HWTAIL);
+  freeOldest(kring, shadow);
+}
+
+/** Shows slots as free up to the oldest one that is in flight. */
+function freeOldest(kring: u32, shadow: u32): void {
+  const n = load<u32>(kring, KR_NUM_SLOTS);
+  const hwcur = load<u32>(kring, KR_HWCUR);
+  let tail = load<u32>(kring, KR_HWTAIL);
+  for (;;) {
+    const next = tail + 1 == n ? 0 : tail + 1;
+    if (next == hwcur || load<u32>(shadow + (next << 2)) != 0) break;
+    tail = next;
+  }
+  store<u32>(kring, tail, KR_HWTAIL);
 }
 
 /** Writes descriptors for [hwcur, head), whole packets only. */
@@ -183,24 +200,15 @@ function send(kring: u32, queue: u32, ring: u32, shadow: u32): void {
   store<u32>(kring, first, KR_HWCUR);
   count(kring, KR_PACKETS, packets);
   count(kring, KR_BYTES, bytes);
-  // Slots that were dropped are free already, if none before them is under way.
-  let oldest = load<u32>(kring, KR_HWTAIL) + 1;
-  if (oldest == n) oldest = 0;
-  while (oldest != first && load<u32>(shadow + (oldest << 2)) == 0) oldest = oldest + 1 == n ? 0 : oldest + 1;
-  store<u32>(kring, oldest == 0 ? n - 1 : oldest - 1, KR_HWTAIL);
+  freeOldest(kring, shadow); // Slots that were dropped, if none before them is under way.
 }
 
 /** Gives the kernel the slots up to head, and shows what has come. */
 export function nicRxSync(state: u32, kring: u32, token: u32): u32 {
-  if (!enter(kring, token)) return SYNC_BUSY;
-  noBells();
+  const refused = begin(kring, token);
+  if (refused) return refused;
   const queue = queueOf(kring);
-  const region = regionOf(kring);
-  if (load<u32>(kring, KR_ORPHAN) || queue == 0) {
-    leave(kring);
-    return SYNC_ERROR;
-  }
-  const ring = ringOf(kring, region);
+  const ring = ringOf(kring, regionOf(kring));
   const shadow = state + load<u32>(kring, KR_READY_OFS);
   let answer: u32 = 0;
   if (!rxPrologue(kring, ring)) {

@@ -11,7 +11,7 @@ import { ownModule, type Program, ROOT, until } from '../harness.ts';
 import { lacks, Machine, NO_NETWORK, wire } from './network.ts';
 
 const directory = ownModule();
-const KILLS = Number(process.env['NETMAP_KILLS'] ?? 20);
+const KILLS = Number(process.env['NETMAP_KILLS'] ?? 50);
 
 /** What the other machine does: takes a connection, says the digest of all that came. */
 const SINK = `
