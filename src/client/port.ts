@@ -390,7 +390,9 @@ export class Port implements Disposable {
     try {
       await connection.request('release', { registration: this.#reply.registration });
     } catch (error) {
-      if (!(error instanceof NetmapError && error.code === 'EPIPE')) throw error; // No module: nothing to give back to.
+      // Nothing to give back to: no module, or one that was started later and knows nothing of a NIC.
+      const code = error instanceof NetmapError ? error.code : '';
+      if (code !== 'EPIPE' && !(this.#queues && code === 'EINVAL')) throw error;
     } finally {
       for (const fd of this.#fds) if (fd !== ended) os.closeFd(fd);
     }

@@ -9,11 +9,13 @@ import path from 'node:path';
 import { describe, test } from 'node:test';
 import {
   interfaces,
+  load,
   open,
   POLLERR,
   type Port,
   parameters,
   poll,
+  portInfo,
   setParameter,
   status,
 } from '../../src/client/index.ts';
@@ -184,6 +186,27 @@ describe('rings of an interface', { skip: NO_NETWORK, timeout: 300_000 }, () => 
     await using([open('netmap:v0')], async (a) => assert.deepEqual(a.nic, { mode: 'native', why: '' }));
     await refuses(setParameter('admode', 7), 'EINVAL');
     assert.equal((await parameters()).find(({ name }) => name === 'admode')!.value, 0);
+  });
+
+  test('a module started after a crash: what is open goes on, and can be closed', async () => {
+    await using([open('netmap:v0'), open('netmap:v1')], async (a, b) => {
+      const { pid } = await status();
+      process.kill(pid, 'SIGKILL');
+      await until(async () => (await load().catch(() => pid)) !== pid, 'the next module');
+      send(a, [frame({ mark: 4 })]);
+      assert.equal(markOf((await take(b, 1))[0]!.bytes), 4);
+      // This process is back with the module as soon as it answers anything.
+      await until(
+        () =>
+          portInfo('vale0:x').then(
+            () => true,
+            () => false,
+          ),
+        'the module to know us',
+      );
+      await refuses(open('netmap:v0'), 'EBUSY');
+    });
+    await using([open('netmap:v0')], () => {});
   });
 
   test('H11, H12, H17, and an interface that is not there', async () => {
