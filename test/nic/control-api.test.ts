@@ -6,9 +6,9 @@ import { after, before, describe, test } from 'node:test';
 import { ERRNO } from '../../src/abi/errors.ts';
 import * as abi from '../../src/abi/netmap.ts';
 import * as rq from '../../src/abi/requests.ts';
-import { load } from '../../src/client/index.ts';
+import { load, NS_MOREFRAG, open } from '../../src/client/index.ts';
 import { ControlRequest, FrameClient, type RegisterFields } from '../frame-client.ts';
-import { ownModule } from '../harness.ts';
+import { frame, markOf, ownModule, type Received, receive, send, using } from '../harness.ts';
 import { Machine, NO_NETWORK, wire } from './network.ts';
 
 const directory = ownModule();
@@ -149,4 +149,34 @@ describe('spec api §7, on an interface', { skip: NO_NETWORK, timeout: 120_000 }
     assert.equal(await client.sync(fd, 'tx'), ERRNO.ENXIO);
     await client.close(fd);
   });
+});
+
+describe('spec apps §8.5 and ports §7.4, on an interface', { skip: NO_NETWORK, timeout: 120_000 }, () => {
+  test('024 sending and receiving, veth', () =>
+    using([open(`netmap:${IF}`), open('netmap:v1')], async (a, b) => {
+      for (const [from, to] of [
+        [a, b],
+        [b, a],
+      ] as const) {
+        send(
+          from,
+          Array.from({ length: 100 }, (_, mark) => frame({ length: 274, mark })),
+        );
+        const got: Received[] = [];
+        while (got.length < 100) {
+          await to.readable({ timeoutMs: 20_000 });
+          got.push(...receive(to));
+        }
+        got.forEach(({ bytes, flags }, mark) => {
+          assert.deepEqual([bytes.length, markOf(bytes), flags & NS_MOREFRAG], [274, mark, 0]);
+        });
+      }
+    }));
+
+  test('H4: a frame of 13 bytes to the host: skipped, counted, and its slot free at once', () =>
+    using([open(`netmap:${IF}^`)], (host) => {
+      send(host, [frame({ length: 13 })]);
+      assert.deepEqual(host.drops, { 'frame shorter than 14 bytes': 1 });
+      assert.equal(host.txRings[0]!.pending, false);
+    }));
 });
