@@ -101,7 +101,9 @@ export class Module {
   get users(): number {
     const { adapters, vale } = this.registry.ports;
     const attached = [...adapters.values()].filter((adapter) => adapter.kind === 'vale' && adapter.nic);
-    return this.clients.size + vale.persistent.size + attached.length;
+    // Threads of the module's own serve others, and keep nobody.
+    const clients = [...this.clients.values()].filter(({ internal }) => !internal);
+    return clients.length + vale.persistent.size + attached.length;
   }
 
   get persistentPorts(): string[] {

@@ -7,9 +7,10 @@ import { after, before, describe, test } from 'node:test';
 import { listPorts, open, status } from '../../src/client/index.ts';
 import { type Finished, ownModule, run, until } from '../harness.ts';
 
+// Before the module's directory is removed: it has the socket by which the holder is told.
+after(() => run('functional', ['-c']));
 ownModule();
 before(() => run('functional', ['-o']));
-after(() => run('functional', ['-c']));
 
 const SEED = Number(process.env['NETMAP_SEED'] ?? Date.now() % 1_000_000);
 let state = SEED;
