@@ -182,6 +182,10 @@ describe('TerminateProcess', { timeout: 200_000 }, () => {
 });
 
 test('nm-loader install: a service; uninstall undoes it', { timeout: 60_000 }, async () => {
+  // A service of a run that was cut off, a module of the test before this: either would keep ours from starting.
+  await start('nm-loader', 'uninstall').ended;
+  await start('nm-loader', 'u', '-f').ended;
+  await until(async () => (await start('nm-loader', 's').ended) === 1, 'no module to be loaded');
   assert.match((await run('nm-loader', 'install')).stdout, /installed as service "netmapd", and started/);
   await until(async () => (await start('nm-loader', 's').ended) === 0, 'the service to answer');
   const again = start('nm-loader', 'install');
