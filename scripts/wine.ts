@@ -95,6 +95,7 @@ function makePrefix(): void {
     ['reg', 'add', environment, '/v', 'NODE_PATH', '/d', ENVIRONMENT.NODE_PATH, '/f'],
     options,
   );
+  stopWine(); // What runs services reads their environment when it starts.
   fs.writeFileSync(done, '');
 }
 

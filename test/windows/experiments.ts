@@ -181,12 +181,18 @@ describe('TerminateProcess', { timeout: 200_000 }, () => {
   });
 });
 
-test('nm-loader install: a service; uninstall undoes it', { timeout: 60_000 }, async () => {
+test('nm-loader install: a service; uninstall undoes it', { timeout: 60_000 }, async (t) => {
   // A service of a run that was cut off, a module of the test before this: either would keep ours from starting.
   await start('nm-loader', 'uninstall').ended;
   await start('nm-loader', 'u', '-f').ended;
   await until(async () => (await start('nm-loader', 's').ended) === 1, 'no module to be loaded');
-  assert.match((await run('nm-loader', 'install')).stdout, /installed as service "netmapd", and started/);
+  const { stdout } = await run('nm-loader', 'install');
+  assert.match(stdout, /installed as service "netmapd", (and started|but not started now)/);
+  if (/but not started now/.test(stdout)) {
+    assert.match((await run('nm-loader', 'uninstall')).stdout, /removed, it was not running/);
+    t.skip(`this Wine installs services and starts none: ${stdout}`);
+    return;
+  }
   await until(async () => (await start('nm-loader', 's').ended) === 0, 'the service to answer');
   const again = start('nm-loader', 'install');
   assert.equal(await again.ended, 1);
