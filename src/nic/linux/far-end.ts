@@ -7,6 +7,7 @@ import * as links from '../../os/linux/interfaces.ts';
 import * as libc from '../../os/linux/libc.ts';
 import type { Interface, Queue } from '../nic.ts';
 import { drop, hang } from './hang.ts';
+import { sendWholeFrames } from './offloads.ts';
 import * as programs from './programs.ts';
 
 export interface FarEndPlan {
@@ -36,7 +37,7 @@ export class FarEnd {
     try {
       createPairSoon({ name, peerName, peer: this.#namespace, mtu, silent });
       // What the host sends is to arrive as it would on a wire: whole frames, whole checksums.
-      links.switchOffloadsOff(name);
+      sendWholeFrames(name);
       this.near = find(name);
       const queue = this.#namespace.run(() => socket(find(peerName).index, 0));
       undo.push(() => libc.closeFd(queue.fd));

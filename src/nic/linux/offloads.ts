@@ -7,6 +7,8 @@ const GET_GRO = 0x2b;
 const SET_GRO = 0x2c;
 const GET_FLAGS = 0x25;
 const SET_FLAGS = 0x26;
+/** TX checksum, scatter and gather, TSO, GSO: each one switched by a request of its own. */
+const SWITCHES = [0x17, 0x19, 0x1f, 0x24];
 const FLAG_RX_VLAN = 0x100;
 const FLAG_LRO = 0x8000;
 
@@ -31,6 +33,12 @@ export function withoutOffloads(name: string): () => void {
     if (gro !== 0) set(name, SET_GRO, gro);
     if (fewer !== flags) set(name, SET_FLAGS, flags);
   };
+}
+
+/** Has the stack hand an interface nothing but whole frames with whole checksums, VLAN tags in place. */
+export function sendWholeFrames(name: string): void {
+  // What a driver does not know it does not do.
+  for (const command of [...SWITCHES, SET_FLAGS]) set(name, command, 0);
 }
 
 function get(name: string, command: number): number {

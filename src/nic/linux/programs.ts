@@ -60,10 +60,6 @@ class Assembler {
   exit = () => this.raw(0x95, 0, 0, 0, 0);
   answer = (value: number) => this.set(R0, value).exit();
 
-  get length(): number {
-    return this.#words.length;
-  }
-
   bytes(): Uint8Array {
     const out = Buffer.alloc(this.#words.length * 8);
     this.#words.forEach(([code, registers, offset, immediate], i) => {

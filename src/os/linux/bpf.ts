@@ -9,7 +9,6 @@ const MAP_UPDATE = 2;
 const MAP_DELETE = 3;
 const PROG_LOAD = 5;
 const LINK_CREATE = 28;
-const LINK_UPDATE = 29;
 const LINK_DETACH = 34;
 const ATTR_SIZE = 144;
 const LOG_SIZE = 65536;
@@ -115,15 +114,6 @@ export function createLink(
   });
   if (fd < 0) throw libc.lastError(purpose);
   return fd;
-}
-
-/** Puts another program in a link's place, at once. */
-export function updateLink(link: number, program: number): void {
-  const answer = bpf(LINK_UPDATE, (attr) => {
-    attr.setUint32(0, link, true);
-    attr.setUint32(4, program, true);
-  });
-  if (answer < 0) throw libc.lastError('change what hangs on an interface');
 }
 
 /** Takes a link's program off the interface now, whoever else has the link. */

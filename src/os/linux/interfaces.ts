@@ -224,16 +224,3 @@ function tryTo(work: () => void): void {
     // What it is for has been said where it is called.
   }
 }
-
-const ETHTOOL_SFLAGS = 0x26;
-/** TX checksum, scatter and gather, TSO, GSO: each one switched by a request of its own. */
-const SWITCHES = [0x17, 0x19, 0x1f, 0x24];
-
-/** Has the stack hand an interface nothing but whole frames with whole checksums. */
-export function switchOffloadsOff(name: string): void {
-  for (const command of [...SWITCHES, ETHTOOL_SFLAGS]) {
-    const request = Buffer.alloc(8);
-    request.writeUInt32LE(command, 0);
-    ethtool(name, request); // What a driver does not know it does not do.
-  }
-}

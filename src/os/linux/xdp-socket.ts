@@ -12,7 +12,6 @@ const TX_RING = 3;
 const UMEM_REG = 4;
 const FILL_RING = 5;
 const COMPLETION_RING = 6;
-const STATISTICS = 7;
 const MAX_TX_SKB_BUDGET = 9;
 const UNALIGNED_CHUNKS = 1;
 const BIND_SHARED_UMEM = 1;
@@ -120,14 +119,6 @@ export function mapRings(fd: number, address: number, parts: SocketRings['parts'
 /** Has the kernel send what is in the TX ring: 0, or the errno. */
 export function kick(fd: number): number {
   return libc.sendto(fd, null, 0, MSG_DONTWAIT, null, 0) < 0 ? libc.errorNumber() : 0;
-}
-
-/** Frames that came and found no buffer, or no room in the RX ring. */
-export function receiveDrops(fd: number): number {
-  const statistics = new BigUint64Array(6);
-  const length = new Uint32Array([48]);
-  if (libc.getsockopt(fd, SOL_XDP, STATISTICS, new Uint8Array(statistics.buffer), length) !== 0) return 0;
-  return Number(statistics[0]! + statistics[3]!);
 }
 
 function set(fd: number, option: number, value: Uint8Array, purpose: string): void {
