@@ -105,11 +105,18 @@ export const NI_RX_SLOTS = 4; //      u32
 export const NI_TX_RINGS = 8; //      u16
 export const NI_RX_RINGS = 10; //     u16
 export const NI_MEM_ID = 12; //       u16
+export const VP_MODE = 0; //          u32
+export const VP_FIRST_CPU = 4; //     u32
+export const VP_CPUS = 8; //          u32
 export const PO_MEMSIZE = 0; //       u64
 export const PO_MEM_ID = 8; //        u16
 export const PO_IF = 16; //           u64 offset, u32 objects, u32 bytes of one
 export const PO_RING = 32;
 export const PO_BUF = 48;
+
+/** VP_MODE: one CPU polls all rings; or each its own. */
+export const NETMAP_POLLING_MODE_SINGLE_CPU = 1;
+export const NETMAP_POLLING_MODE_MULTI_CPU = 2;
 
 // ---- options -------------------------------------------------------------------------------------------------
 

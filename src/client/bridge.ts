@@ -40,14 +40,26 @@ export class Bridge {
    * @param others  descriptors that end the wait too
    */
   turn(timeoutMs: number, others: readonly FdTarget[] = []): BridgeTurn {
-    const [a, b] = this.ports;
-    const targets = [...waitFor(a, b), ...waitFor(b, a)];
+    const targets = this.targets();
     const ready = poll([...targets, ...others], timeoutMs);
+    const moved = this.move();
+    const reventsOf = (port: Port) => targets.find((target) => target.port === port)?.revents ?? 0;
+    return { ready, revents: [reventsOf(this.ports[0]), reventsOf(this.ports[1])], moved };
+  }
+
+  /** What is to be waited for before the next move(): who serves several bridges waits for all of theirs at once. */
+  targets(): PortTarget[] {
+    const [a, b] = this.ports;
+    return [...waitFor(a, b), ...waitFor(b, a)];
+  }
+
+  /** Moves what has been received. @returns slots moved from the first port to the second, and back */
+  move(): readonly [number, number] {
+    const [a, b] = this.ports;
     const moved = [this.#move(a, b), this.#move(b, a)] as const;
     if (moved[0] > 0) b.txSync();
     if (moved[1] > 0) a.txSync();
-    const reventsOf = (port: Port) => targets.find((target) => target.port === port)?.revents ?? 0;
-    return { ready, revents: [reventsOf(a), reventsOf(b)], moved };
+    return moved;
   }
 
   /** From the received rings of one port to the sending rings of the other, ring by ring. */

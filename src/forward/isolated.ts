@@ -8,6 +8,7 @@ import * as st from '../abi/state.ts';
 import type { Port, Ring } from '../client/index.ts';
 import { openInternal } from '../client/open.ts';
 import type { IsolatedTask, ThreadOrder } from '../module/isolation.ts';
+import type { OrderDone, ThreadData } from '../module/thread.ts';
 import { os } from '../os/index.ts';
 
 /** Under load the next wish is there within microseconds; a sleep and its end cost ten times that. */
@@ -128,7 +129,7 @@ function bellOf({ runtime }: Port): ThreadBell {
   return threadBell;
 }
 
-const { directory, pass, controlFd } = workerData as { directory: string; pass: string; controlFd: number };
+const { directory, pass, controlFd } = workerData as ThreadData;
 const guests = new Map<number, Guest>();
 let fds = new Uint8Array(new ArrayBuffer(64 * 8));
 let lastSleepMs = Number.POSITIVE_INFINITY;
@@ -219,8 +220,8 @@ for (;;) {
   const { id } = received.message;
   try {
     await obey(received.message);
-    parentPort!.postMessage({ id });
+    parentPort!.postMessage({ id } satisfies OrderDone);
   } catch (error) {
-    parentPort!.postMessage({ id, error: (error as Error).message });
+    parentPort!.postMessage({ id, error: (error as Error).message } satisfies OrderDone);
   }
 }

@@ -1,16 +1,43 @@
-// A thread of the module that moves frames between two ports until its descriptor becomes readable.
+// A thread of the module that moves frames between pairs of ports, as it is told to.
 
-import { parentPort, workerData } from 'node:worker_threads';
-import { Bridge } from '../client/index.ts';
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { Bridge, type FdTarget, pinThread, poll } from '../client/index.ts';
 import { openInternal } from '../client/open.ts';
-import type { LinkTask } from '../module/links.ts';
+import type { LinkOrder, LinkTask } from '../module/links.ts';
+import type { OrderDone } from '../module/thread.ts';
+import { os } from '../os/index.ts';
 
-const { directory, pass, ports, stopFd } = workerData as LinkTask;
-const [a, b] = [await openInternal(ports[0], directory, pass), await openInternal(ports[1], directory, pass)];
-const bridge = new Bridge(a, b);
-parentPort!.postMessage('linked');
-const stop = { fd: stopFd, events: 'in' as const, revents: 0 };
-while (stop.revents === 0) bridge.turn(-1, [stop]);
-await a.close();
-await b.close();
-process.exit();
+const { directory, pass, pairs, cpu, controlFd } = workerData as LinkTask;
+if (cpu !== undefined) pinThread(cpu);
+const bridges: Bridge[] = [];
+for (const [a, b] of pairs)
+  bridges.push(new Bridge(await openInternal(a, directory, pass), await openInternal(b, directory, pass)));
+let served: readonly Bridge[] = [];
+
+/** Moves frames until there is an order; between frames it sleeps, but on a CPU of its own. */
+function moveUntilOrdered(): void {
+  const ordered: FdTarget = { fd: controlFd, events: 'in', revents: 0 };
+  const sleepMs = cpu === undefined || served.length === 0 ? -1 : 0;
+  while (!ordered.revents) {
+    poll([...served.flatMap((bridge) => bridge.targets()), ordered], sleepMs);
+    for (const bridge of served) bridge.move();
+  }
+  os.drainBell(controlFd);
+}
+
+async function end(): Promise<never> {
+  for (const port of bridges.flatMap(({ ports }) => ports)) await port.close();
+  process.exit();
+}
+
+for (;;) {
+  const received = receiveMessageOnPort(parentPort!) as { message: LinkOrder } | undefined;
+  if (!received) {
+    moveUntilOrdered();
+    continue;
+  }
+  const order = received.message;
+  if (order.do === 'end') await end();
+  else served = order.pairs.map((i) => bridges[i]!);
+  parentPort!.postMessage({ id: order.id } satisfies OrderDone);
+}

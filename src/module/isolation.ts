@@ -2,13 +2,13 @@
 // runs their syncs, and whose memory a region is.
 
 import { randomUUID } from 'node:crypto';
-import { Worker } from 'node:worker_threads';
 import { NetmapError } from '../abi/errors.ts';
 import * as is from '../abi/isolated.ts';
 import { type MemoryObject, os, type Peer } from '../os/index.ts';
 import type { RegisterReply, RegisterRequest } from '../protocol/messages.ts';
+import { type Order, Thread } from './thread.ts';
 
-const WORKER = new URL('../forward/isolated.js', import.meta.url);
+const PROGRAM = new URL('../forward/isolated.js', import.meta.url);
 
 /** What the thread needs for one registration. */
 export interface IsolatedTask {
@@ -23,7 +23,7 @@ export interface IsolatedTask {
 }
 
 type Work = { do: 'add'; task: IsolatedTask } | { do: 'remove'; registration: number } | { do: 'end' };
-export type ThreadOrder = { id: number } & Work;
+export type ThreadOrder = Order<Work>;
 
 interface Held {
   readonly task: IsolatedTask;
@@ -39,7 +39,7 @@ export class Isolation {
   readonly #directory: string;
   readonly #pass: string;
   readonly #held = new Map<number, Held>();
-  #thread: SyncThread | undefined;
+  #thread: Thread<Work> | undefined;
 
   constructor(directory: string, pass: string) {
     this.#directory = directory;
@@ -57,9 +57,7 @@ export class Isolation {
     const held = { task, ticket, uid, regionFd: reply.region.ref.fd, clientLine, clientBell };
     this.#held.set(reply.registration, held);
     try {
-      this.#thread ??= new SyncThread(this.#directory, this.#pass, () => {
-        this.#thread = undefined;
-      });
+      this.#thread ??= this.#startThread();
       await this.#thread.order({ do: 'add', task });
     } catch (error) {
       await this.remove(reply.registration);
@@ -83,13 +81,22 @@ export class Isolation {
     os.closeFd(clientBell);
   }
 
+  #startThread(): Thread<Work> {
+    const data = { directory: this.#directory, pass: this.#pass };
+    const thread = new Thread<Work>(PROGRAM, data, 'serve an isolated client');
+    void thread.ended.then(() => {
+      this.#thread = undefined;
+    });
+    return thread;
+  }
+
   isServed(registration: number): boolean {
     return this.#held.has(registration);
   }
 
   /** Before the process ends. */
   async close(): Promise<void> {
-    await this.#thread?.order({ do: 'end' }).catch(() => {}); // It ends instead of answering.
+    await this.#thread?.end({ do: 'end' });
   }
 
   /** Stops serving a registration; nothing if it is none of ours. */
@@ -101,48 +108,5 @@ export class Isolation {
     const { page, line, bell } = held.task;
     for (const fd of [page.fd, line, bell]) os.closeFd(fd);
     if (held.ticket !== '') for (const fd of [held.clientLine, held.clientBell]) os.closeFd(fd);
-  }
-}
-
-/** The thread, and what it has been told to do. */
-class SyncThread {
-  readonly #worker: Worker;
-  readonly #ringer: number;
-  readonly #waiting = new Map<number, { done: () => void; failed: (error: Error) => void }>();
-  #nextId = 1;
-
-  constructor(directory: string, pass: string, ended: () => void) {
-    const bell = os.createBell();
-    this.#ringer = os.openBell(process.pid, bell.fd, bell.ino);
-    this.#worker = new Worker(WORKER, { workerData: { directory, pass, controlFd: bell.fd } });
-    this.#worker.unref();
-    let failure = 'its thread ended';
-    this.#worker.on('error', (error) => {
-      failure = error.message;
-      console.error(error);
-    });
-    this.#worker.on('message', ({ id, error }: { id: number; error?: string }) => {
-      const waiting = this.#waiting.get(id);
-      this.#waiting.delete(id);
-      if (error === undefined) waiting?.done();
-      else waiting?.failed(new NetmapError('EIO', `Cannot serve an isolated client: ${error}`));
-    });
-    this.#worker.once('exit', () => {
-      ended();
-      os.closeFd(this.#ringer);
-      bell.close();
-      const error = new NetmapError('EIO', `Cannot serve an isolated client: ${failure}`);
-      for (const { failed } of this.#waiting.values()) failed(error);
-      this.#waiting.clear();
-    });
-  }
-
-  order(what: Work): Promise<void> {
-    return new Promise((done, failed) => {
-      const id = this.#nextId++;
-      this.#waiting.set(id, { done, failed });
-      this.#worker.postMessage({ ...what, id });
-      os.ring(this.#ringer);
-    });
   }
 }

@@ -3,24 +3,26 @@
 
 import { randomUUID } from 'node:crypto';
 import { NetmapError } from '../abi/errors.ts';
-import { NR_REG_ALL_NIC, NR_REG_SW } from '../abi/netmap.ts';
+import { NR_REG_ONE_NIC, NR_REG_SW } from '../abi/netmap.ts';
 import * as st from '../abi/state.ts';
 import { Bells } from '../dataplane/bells.ts';
 import { instantiate } from '../dataplane/dataplane.ts';
 import { Arena } from '../mem/arena.ts';
 import { type ObjectRef, os } from '../os/index.ts';
 import type { HelloReply, RegisterReply, RegisterRequest, Reply, Status } from '../protocol/messages.ts';
-import type { Adapter, ValePort } from './adapter.ts';
+import type { Adapter, AttachedNic, ValePort } from './adapter.ts';
 import { restore } from './adopt.ts';
 import { takeMemory } from './extmem.ts';
 import { type RegistryRecord, readRecord, writeRecord } from './journal.ts';
 import { Isolation } from './isolation.ts';
-import { Links } from './links.ts';
+import { Links, type Pair } from './links.ts';
 import { Memory } from './memory.ts';
 import { RegionUsers } from './permission.ts';
+import { type PollingRequest, pollersFor } from './polling.ts';
 import { Proxies } from './proxies.ts';
 import { recordOf } from './record.ts';
 import { Registry } from './registry.ts';
+import { range } from './stock.ts';
 
 export const VERSION = '0.1.0';
 
@@ -228,8 +230,28 @@ export class Module {
     return made[0]!.port.index;
   }
 
-  /** VALE_DETACH. @returns the index that the port had. */
+  /** VALE_POLLING_ENABLE. @throws NetmapError EINVAL, ENXIO, EOPNOTSUPP, EFAULT (spec api §3.5.9). */
+  async poll(name: string, request: PollingRequest): Promise<void> {
+    const { rx } = this.registry.ports.attachedNic(name);
+    if (this.#links.isPolled(name))
+      throw new NetmapError('EFAULT', `Cannot poll "${name}": it is polled already; stop that first`);
+    await this.#links.poll(name, pollersFor(name, rx.length, request));
+  }
+
+  /** VALE_POLLING_DISABLE. @throws as poll() */
+  async unpoll(name: string): Promise<void> {
+    this.registry.ports.attachedNic(name);
+    await this.#links.unpoll(name);
+  }
+
+  /** VALE_DETACH. @returns the index that the port had. @throws NetmapError EINVAL, ENXIO, EBUSY. */
   async detach(name: string): Promise<number> {
+    this.registry.ports.detachable(name);
+    if (this.#links.isPolled(name))
+      throw new NetmapError(
+        'EBUSY',
+        `Cannot detach "${name}": it is polled; stop that first ("vale-ctl -P ${name}")`,
+      );
     await this.#links.stop(`${name}^`);
     await this.#links.stop(name);
     return this.change(({ ports }, isOpen) => ports.detach(name, isOpen));
@@ -242,10 +264,10 @@ export class Module {
   }
 
   /** Has the frames of what a port stands for come and go, if it stands for anything. */
-  async #startLink({ name, link, nic }: ValePort): Promise<void> {
-    const mode = nic?.host ? NR_REG_SW : NR_REG_ALL_NIC;
-    const other = nic?.name ?? link?.placed?.name;
-    if (other !== undefined) await this.#links.start(name, [{ name: other, mode }, { name }]);
+  async #startLink({ name, link, nic, rx }: ValePort): Promise<void> {
+    if (nic)
+      await this.#links.start(name, nic.host ? [hostPair(nic, name)] : ringPairs(nic, name, rx.length));
+    else if (link?.placed) await this.#links.start(name, [[{ name: link.placed.name }, { name }]]);
   }
 
   /** A request that changes which ports there are. */
@@ -306,6 +328,19 @@ export class Module {
     }
     if (!this.#anyLost()) clearInterval(this.#lost);
   }
+}
+
+function hostPair(nic: AttachedNic, name: string): Pair {
+  return [{ name: nic.name, mode: NR_REG_SW }, { name }];
+}
+
+/** Ring by ring, as an interface's port on a switch has those that the interface has. */
+function ringPairs(nic: AttachedNic, name: string, rings: number): Pair[] {
+  const one = { mode: NR_REG_ONE_NIC };
+  return range(rings).map((ringId) => [
+    { name: nic.name, ...one, ringId },
+    { name, ...one, ringId },
+  ]);
 }
 
 /** What an isolated client is told of its registration: nothing of private state, no descriptors. */

@@ -242,36 +242,40 @@ export class Ports {
     );
   }
 
-  /** VALE_DETACH. @returns the index that the port had. @throws NetmapError EINVAL, ENXIO, EBUSY. */
-  detach(name: string, isOpen: (adapter: Adapter) => boolean): number {
+  /**
+   * The port that a request to detach is about.
+   * @throws NetmapError EINVAL, ENXIO; EBUSY: its interface's port has to be named, it was opened and not attached, or
+   *   something else is to be detached first.
+   */
+  detachable(name: string): ValePort {
     splitAttachName(name);
     const adapter = this.adapters.get(name);
     if (adapter?.kind !== 'vale') {
       throw new NetmapError('ENXIO', `Cannot detach "${name}": there is no such port; "vale-ctl" lists all`);
     }
+    const busy = (why: string) => new NetmapError('EBUSY', `Cannot detach "${name}": ${why}`);
+    const { nic, link, persistent, sw } = adapter;
+    if (nic?.host)
+      throw busy(`it is the host's side of an interface; detach "${sw.name}:${nic.name}", and it goes, too`);
+    if (nic || link) return adapter;
+    if (!persistent) throw busy('it was opened, not attached, and goes with its last user');
+    if (persistent.link) throw busy(`it links two switches; detach "${persistent.link.name}" first`);
+    return adapter;
+  }
+
+  /** VALE_DETACH. @returns the index that the port had. @throws as detachable() */
+  detach(name: string, isOpen: (adapter: Adapter) => boolean): number {
+    const adapter = this.detachable(name);
+    const { index } = adapter.port;
     if (adapter.nic) {
       for (const port of this.nicPorts(adapter.nic.name)) this.vale.destroy(port);
       this.nics.endpoints.delete(adapter.nic.name);
-      return adapter.port.index;
-    }
-    if (adapter.link) {
+    } else if (adapter.link) {
       this.vale.destroy(adapter);
-      return adapter.port.index;
+    } else {
+      const inUse = isOpen(adapter) || this.pipes.parentsInUse().has(name);
+      this.vale.detach(adapter.persistent!, inUse);
     }
-    if (!adapter.persistent) {
-      throw new NetmapError(
-        'EBUSY',
-        `Cannot detach "${name}": it was opened, not attached, and goes with its last user`,
-      );
-    }
-    if (adapter.persistent.link) {
-      throw new NetmapError(
-        'EBUSY',
-        `Cannot detach "${name}": it links two switches; detach "${adapter.persistent.link.name}" first`,
-      );
-    }
-    const { index } = adapter.port;
-    this.vale.detach(adapter.persistent, isOpen(adapter) || this.pipes.parentsInUse().has(name));
     return index;
   }
 
@@ -312,14 +316,16 @@ export class Ports {
     );
   }
 
-  /** VALE_POLLING_ENABLE and DISABLE: only attached NICs can be polled. @throws NetmapError EINVAL, ENXIO, EOPNOTSUPP. */
-  refusePolling(name: string): never {
+  /** The port by which an interface is attached, not its host's. @throws NetmapError EINVAL, ENXIO, EOPNOTSUPP. */
+  attachedNic(name: string): ValePort {
     splitAttachName(name);
-    if (!this.adapters.has(name))
+    const adapter = this.adapters.get(name);
+    if (adapter?.kind !== 'vale')
       throw new NetmapError(
         'ENXIO',
         `Cannot poll "${name}": no switch has such a port; "vale-ctl" lists all`,
       );
+    if (adapter.nic && !adapter.nic.host) return adapter;
     throw new NetmapError('EOPNOTSUPP', `Cannot poll "${name}": it is no network interface`);
   }
 

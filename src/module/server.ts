@@ -224,8 +224,8 @@ const handlers: { [O in Operation]: Handler<O> } = {
     module.change(({ ports }, isOpen) => ports.delIf(name, isOpen));
     return {};
   },
-  valePolling({ name }, { module }) {
-    module.registry.ports.refusePolling(name);
+  async valePolling({ name, enable, mode, firstCpu, cpus }, { module }) {
+    await (enable ? module.poll(name, { mode, firstCpu, cpus }) : module.unpoll(name));
     return {};
   },
   portHeaderSet({ name, length }, { module }) {

@@ -2,6 +2,7 @@
 // Operations: registrations of host rings, polling, legacy requests, on one end of a wire.
 
 import assert from 'node:assert/strict';
+import os from 'node:os';
 import { after, before, describe, test } from 'node:test';
 import { ERRNO } from '../../src/abi/errors.ts';
 import * as abi from '../../src/abi/netmap.ts';
@@ -62,6 +63,20 @@ describe('spec api §7, on an interface', { skip: NO_NETWORK, timeout: 120_000 }
     return { errno, body: request.body };
   }
 
+  /** A legacy command (nr_cmd); how it was answered. */
+  async function command(
+    number: number,
+    name: string,
+    fill: (nmr: DataView) => void = () => {},
+  ): Promise<number> {
+    const nmr = Buffer.alloc(rq.LEGACY_SIZE);
+    nmr.write(name, rq.LG_NAME);
+    nmr.writeUInt32LE(abi.NETMAP_API, rq.LG_VERSION);
+    nmr.writeUInt16LE(number, rq.LG_CMD);
+    fill(new DataView(nmr.buffer, nmr.byteOffset, nmr.length));
+    return client.legacy(rq.NIOCREGIF, nextFd++, nmr);
+  }
+
   async function legacy(version: number, flags: number): Promise<void> {
     const fd = nextFd++;
     const nmr = Buffer.alloc(rq.LEGACY_SIZE);
@@ -116,15 +131,38 @@ describe('spec api §7, on an interface', { skip: NO_NETWORK, timeout: 120_000 }
     assert.equal(errno, 0);
     for (const at of [rq.PO_IF, rq.PO_RING, rq.PO_BUF]) assert.notEqual(body.getUint32(at + 8, true), 0);
   });
-  test('18 vale_polling_enable_disable: a thread of the module always serves it; refused', async () => {
+  const POLLING_CPUS = os.cpus().length < 2 && 'polling needs two CPUs';
+  test('18 vale_polling_enable_disable', { skip: POLLING_CPUS }, async () => {
     const setMode = (body: DataView) => body.setUint32(rq.RG_MODE, abi.NR_REG_ALL_NIC, true);
     assert.equal((await simple(rq.NETMAP_REQ_VALE_ATTACH, `vale500:${IF}`, setMode)).errno, 0);
     const enable = await simple(rq.NETMAP_REQ_VALE_POLLING_ENABLE, `vale500:${IF}`, (body) => {
-      body.setUint32(0, 1, true);
-      body.setUint32(8, 1, true);
+      body.setUint32(rq.VP_MODE, rq.NETMAP_POLLING_MODE_SINGLE_CPU, true);
+      body.setUint32(rq.VP_CPUS, 1, true);
     });
-    assert.equal(enable.errno, ERRNO.EOPNOTSUPP);
+    assert.equal(enable.errno, 0);
+    const words = [rq.VP_MODE, rq.VP_FIRST_CPU, rq.VP_CPUS].map((at) => enable.body.getUint32(at, true));
+    assert.deepEqual(words, [rq.NETMAP_POLLING_MODE_SINGLE_CPU, 0, 1]);
+    assert.equal((await simple(rq.NETMAP_REQ_VALE_DETACH, `vale500:${IF}`)).errno, ERRNO.EBUSY);
+    assert.equal((await simple(rq.NETMAP_REQ_VALE_POLLING_DISABLE, `vale500:${IF}`)).errno, 0);
     assert.equal((await simple(rq.NETMAP_REQ_VALE_DETACH, `vale500:${IF}`)).errno, 0);
+  });
+  test('BDG_POLLING_ON and OFF, the legacy requests for the same', { skip: POLLING_CPUS }, async () => {
+    assert.equal(await command(1, `vale500:${IF}`), 0);
+    const on = (flags: number, first: number, cpus: number) =>
+      command(10, `vale500:${IF}`, (nmr) => {
+        nmr.setUint32(rq.LG_FLAGS, flags, true);
+        nmr.setUint16(rq.LG_RINGID, first, true);
+        nmr.setUint16(rq.LG_ARG1, cpus, true);
+      });
+    assert.equal(await on(abi.NR_REG_NIC_SW, 0, 1), ERRNO.EINVAL);
+    assert.equal(await on(abi.NR_REG_ONE_NIC, 1, 1), ERRNO.EINVAL);
+    assert.equal(await on(abi.NR_REG_ONE_NIC, 0, 1), 0);
+    assert.equal(await on(abi.NR_REG_ALL_NIC, 0, 1), ERRNO.EFAULT);
+    assert.equal(await command(11, `vale500:${IF}`), 0);
+    assert.equal(await on(abi.NR_REG_ALL_NIC, 1, 1), 0);
+    assert.equal(await command(11, `vale500:${IF}`), 0);
+    assert.equal(await command(11, `vale500:${IF}`), ERRNO.EFAULT);
+    assert.equal(await command(2, `vale500:${IF}`), 0);
   });
   test('44 legacy_regif_sw', () => legacy(14, abi.NR_REG_SW));
   test('45 legacy_regif_future', () => legacy(16, abi.NR_REG_NIC_SW));

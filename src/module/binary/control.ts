@@ -152,8 +152,13 @@ const HANDLERS: Readonly<Record<number, Handler>> = {
     module.change(({ ports }, isOpen) => ports.delIf(name, isOpen));
   },
 
-  [rq.NETMAP_REQ_VALE_POLLING_ENABLE]: ({ module }, { name }) => module.registry.ports.refusePolling(name),
-  [rq.NETMAP_REQ_VALE_POLLING_DISABLE]: ({ module }, { name }) => module.registry.ports.refusePolling(name),
+  [rq.NETMAP_REQ_VALE_POLLING_ENABLE]: ({ module }, { name, body }) =>
+    module.poll(name, {
+      mode: body.getUint32(rq.VP_MODE, true),
+      firstCpu: body.getUint32(rq.VP_FIRST_CPU, true),
+      cpus: body.getUint32(rq.VP_CPUS, true),
+    }),
+  [rq.NETMAP_REQ_VALE_POLLING_DISABLE]: ({ module }, { name }) => module.unpoll(name),
 
   [rq.NETMAP_REQ_CSB_ENABLE](descriptor, request) {
     const csb = request.option(rq.NETMAP_REQ_OPT_CSB);

@@ -17,6 +17,12 @@ const REG_MODE = 0x0f;
 const REG_PIPE_MASTER = 5;
 const REG_PIPE_SLAVE = 6;
 
+/** What register modes mean where polling is turned on. */
+const POLLING_MODES: Readonly<Record<number, number>> = {
+  [abi.NR_REG_ALL_NIC]: rq.NETMAP_POLLING_MODE_SINGLE_CPU,
+  [abi.NR_REG_ONE_NIC]: rq.NETMAP_POLLING_MODE_MULTI_CPU,
+};
+
 type Command = (descriptor: Descriptor, nmr: DataView, name: string) => void | Promise<void>;
 
 const REGIF: Readonly<Record<number, Command>> = {
@@ -37,8 +43,14 @@ const REGIF: Readonly<Record<number, Command>> = {
   7({ module }, _nmr, name) {
     module.change(({ ports }, isOpen) => ports.delIf(name, isOpen));
   },
-  10: ({ module }, _nmr, name) => module.registry.ports.refusePolling(name),
-  11: ({ module }, _nmr, name) => module.registry.ports.refusePolling(name),
+  10({ module }, nmr, name) {
+    return module.poll(name, {
+      mode: POLLING_MODES[nmr.getUint32(rq.LG_FLAGS, true) & REG_MODE] ?? 0,
+      firstCpu: nmr.getUint16(rq.LG_RINGID, true) & RING_NUMBER,
+      cpus: nmr.getUint16(rq.LG_ARG1, true),
+    });
+  },
+  11: ({ module }, _nmr, name) => module.unpoll(name),
   12({ module }, nmr, name) {
     nmr.setUint16(rq.LG_ARG1, module.registry.ports.header(name), true);
   },
