@@ -212,12 +212,14 @@ export class Module {
 
   /** VALE_ATTACH. @returns the port's index. */
   async attach(name: string, host: boolean, memId: number): Promise<number> {
-    return this.#startLinks(this.change(({ ports }, isOpen) => ports.attach(name, host, memId, isOpen)));
+    return this.#startLinks(
+      this.change(({ attachments }, isOpen) => attachments.attach(name, host, memId, isOpen)),
+    );
   }
 
   /** Puts the host on a switch. @returns the port's index. */
   attachHost(name: string): Promise<number> {
-    return this.#startLinks(this.change(({ ports }, isOpen) => ports.attachHost(name, isOpen)));
+    return this.#startLinks(this.change(({ attachments }, isOpen) => attachments.attachHost(name, isOpen)));
   }
 
   async #startLinks(made: readonly ValePort[]): Promise<number> {
@@ -232,7 +234,7 @@ export class Module {
 
   /** VALE_POLLING_ENABLE. @throws NetmapError EINVAL, ENXIO, EOPNOTSUPP, EFAULT (spec api §3.5.9). */
   async poll(name: string, request: PollingRequest): Promise<void> {
-    const { rx } = this.registry.ports.attachedNic(name);
+    const { rx } = this.registry.attachments.attachedNic(name);
     if (this.#links.isPolled(name))
       throw new NetmapError('EFAULT', `Cannot poll "${name}": it is polled already; stop that first`);
     await this.#links.poll(name, pollersFor(name, rx.length, request));
@@ -240,13 +242,13 @@ export class Module {
 
   /** VALE_POLLING_DISABLE. @throws as poll() */
   async unpoll(name: string): Promise<void> {
-    this.registry.ports.attachedNic(name);
+    this.registry.attachments.attachedNic(name);
     await this.#links.unpoll(name);
   }
 
   /** VALE_DETACH. @returns the index that the port had. @throws NetmapError EINVAL, ENXIO, EBUSY. */
   async detach(name: string): Promise<number> {
-    this.registry.ports.detachable(name);
+    this.registry.attachments.detachable(name);
     if (this.#links.isPolled(name))
       throw new NetmapError(
         'EBUSY',
@@ -254,7 +256,7 @@ export class Module {
       );
     await this.#links.stop(`${name}^`);
     await this.#links.stop(name);
-    return this.change(({ ports }, isOpen) => ports.detach(name, isOpen));
+    return this.change(({ attachments }, isOpen) => attachments.detach(name, isOpen));
   }
 
   /** Before the process ends. */

@@ -19,6 +19,7 @@ import type {
   Status,
 } from '../protocol/messages.ts';
 import type { Adapter, Registration } from './adapter.ts';
+import { Attachments } from './attachments.ts';
 import { bind, checkRequest, choose } from './binding.ts';
 import type { Memory } from './memory.ts';
 import { MONITOR_FLAGS } from './monitors.ts';
@@ -26,6 +27,7 @@ import { clearOffsets, setOffsets } from './offsets.ts';
 import { Ports, sizesOf } from './ports.ts';
 import { repairRing } from './repair.ts';
 import { createIf, destroyIf, isHost, type Ring, transmits } from './rings.ts';
+import { Switchboard } from './switchboard.ts';
 
 /** Who asks: the client's token, and its process. */
 export interface Requester {
@@ -38,6 +40,8 @@ export interface Requester {
 export class Registry {
   readonly memory: Memory;
   readonly ports: Ports;
+  readonly attachments: Attachments;
+  readonly switchboard: Switchboard;
   readonly registrations = new Map<number, Registration>();
   readonly #system: number;
   readonly #dataPlane: DataPlane;
@@ -49,6 +53,8 @@ export class Registry {
   constructor(memory: Memory, system: number, dataPlane: DataPlane, ringBells: () => void) {
     this.memory = memory;
     this.ports = new Ports(memory, dataPlane);
+    this.attachments = new Attachments(this.ports);
+    this.switchboard = new Switchboard(this.ports);
     this.#system = system;
     this.#dataPlane = dataPlane;
     this.#ringBells = ringBells;
@@ -267,11 +273,11 @@ export class Registry {
 
   /** @throws NetmapError EBUSY: the port's frames come from, or go to, another port. */
   #checkLinked(adapter: Adapter): void {
-    if (adapter.kind === 'nic' && this.ports.nicPorts(adapter.name).length > 0) {
-      const [port] = this.ports.nicPorts(adapter.name);
+    const [port] = adapter.kind === 'nic' ? this.attachments.nicPorts(adapter.name) : [];
+    if (port) {
       throw new NetmapError(
         'EBUSY',
-        `Cannot open "${adapter.name}": it is attached to a switch; detach it first ("vale-ctl -d ${port!.name}")`,
+        `Cannot open "${adapter.name}": it is attached to a switch; detach it first ("vale-ctl -d ${port.name}")`,
       );
     }
     if (adapter.kind !== 'vale' || !(adapter.nic || adapter.link || adapter.persistent?.link)) return;

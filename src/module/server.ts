@@ -215,13 +215,13 @@ const handlers: { [O in Operation]: Handler<O> } = {
   valeHost: async ({ name }, { module }) => ({ port: await module.attachHost(name) }),
   valeDetach: async ({ name }, { module }) => ({ port: await module.detach(name) }),
   valeList: ({ name, bridge, port }, { module: { registry } }) =>
-    name === '' ? registry.ports.firstFrom(bridge, port) : registry.ports.locate(name),
+    name === '' ? registry.switchboard.firstFrom(bridge, port) : registry.switchboard.locate(name),
   valeNewIf(request, { module }) {
-    const made = module.change(({ ports }) => ports.newIf({ ...NOTHING_MORE, ...request }));
+    const made = module.change(({ attachments }) => attachments.newIf({ ...NOTHING_MORE, ...request }));
     return { ...made.sizes, memId: made.region.memId };
   },
   valeDelIf({ name }, { module }) {
-    module.change(({ ports }, isOpen) => ports.delIf(name, isOpen));
+    module.change(({ attachments }, isOpen) => attachments.delIf(name, isOpen));
     return {};
   },
   async valePolling({ name, enable, mode, firstCpu, cpus }, { module }) {
@@ -229,21 +229,21 @@ const handlers: { [O in Operation]: Handler<O> } = {
     return {};
   },
   portHeaderSet({ name, length }, { module }) {
-    module.change(({ ports }) => ports.setHeader(name, length));
+    module.change(({ switchboard }) => switchboard.setHeader(name, length));
     return {};
   },
-  portHeaderGet: ({ name }, { module }) => ({ length: module.registry.ports.header(name) }),
+  portHeaderGet: ({ name }, { module }) => ({ length: module.registry.switchboard.header(name) }),
   portLimitSet({ name, longest }, { module }) {
-    module.registry.ports.setLongest(name, longest);
+    module.registry.switchboard.setLongest(name, longest);
     return {};
   },
-  portLimitGet: ({ name }, { module }) => ({ longest: module.registry.ports.longest(name) }),
+  portLimitGet: ({ name }, { module }) => ({ longest: module.registry.switchboard.longest(name) }),
   poolsInfo: (request, { module }) => module.registry.poolsInfo(request),
-  valeAddresses: ({ name }, { module }) => module.registry.ports.addresses(name),
+  valeAddresses: ({ name }, { module }) => module.registry.switchboard.addresses(name),
   valeLookupSet({ name, label, code }, connection) {
     const { pid } = connection.requireClient();
     const [program, config] = takeBytes(pid, code);
-    connection.module.registry.ports.setLookup(name, label, program, config);
+    connection.module.registry.switchboard.setLookup(name, label, program, config);
     return {};
   },
   valeLookupOpen({ name, label }, connection) {
@@ -253,10 +253,10 @@ const handlers: { [O in Operation]: Handler<O> } = {
     return reply;
   },
   valeLookupClear({ name }, { module }) {
-    module.registry.ports.clearLookup(name);
+    module.registry.switchboard.clearLookup(name);
     return {};
   },
-  valeLookupGet: ({ name }, { module }) => module.registry.ports.lookup(name),
+  valeLookupGet: ({ name }, { module }) => module.registry.switchboard.lookup(name),
   interfaces: (_request, { module }) => survey(module.registry.ports.parameters.get('buf_size')),
   status: (_request, { module }) => module.status(),
   counterPlaces: (_request, { module }) => module.registry.counterPlaces(),

@@ -115,20 +115,20 @@ const HANDLERS: Readonly<Record<number, Handler>> = {
   },
 
   [rq.NETMAP_REQ_VALE_LIST]({ module }, request) {
-    const { ports } = module.registry;
+    const { switchboard } = module.registry;
     const { name, body } = request;
     const from = [body.getUint16(rq.VL_BRIDGE, true), body.getUint32(rq.VL_PORT, true)] as const;
-    const listed = name === '' ? ports.firstFrom(...from) : ports.locate(name);
+    const listed = name === '' ? switchboard.firstFrom(...from) : switchboard.locate(name);
     if (name === '') request.setName(listed.name);
     body.setUint16(rq.VL_BRIDGE, listed.bridge, true);
     body.setUint32(rq.VL_PORT, listed.port, true);
   },
 
   [rq.NETMAP_REQ_PORT_HDR_SET]({ module }, { name, body }) {
-    module.change(({ ports }) => ports.setHeader(name, body.getUint32(0, true)));
+    module.change(({ switchboard }) => switchboard.setHeader(name, body.getUint32(0, true)));
   },
   [rq.NETMAP_REQ_PORT_HDR_GET]({ module }, { name, body }) {
-    body.setUint32(0, module.registry.ports.header(name), true);
+    body.setUint32(0, module.registry.switchboard.header(name), true);
   },
 
   [rq.NETMAP_REQ_VALE_NEWIF]({ module }, { name, body }) {
@@ -141,7 +141,7 @@ const HANDLERS: Readonly<Record<number, Handler>> = {
       rxRings: body.getUint16(rq.NI_RX_RINGS, true),
       memId: body.getUint16(rq.NI_MEM_ID, true),
     };
-    const { sizes, region } = module.change(({ ports }) => ports.newIf(request));
+    const { sizes, region } = module.change(({ attachments }) => attachments.newIf(request));
     body.setUint32(rq.NI_TX_SLOTS, sizes.txSlots, true);
     body.setUint32(rq.NI_RX_SLOTS, sizes.rxSlots, true);
     body.setUint16(rq.NI_TX_RINGS, sizes.txRings, true);
@@ -149,7 +149,7 @@ const HANDLERS: Readonly<Record<number, Handler>> = {
     body.setUint16(rq.NI_MEM_ID, region.memId, true);
   },
   [rq.NETMAP_REQ_VALE_DELIF]({ module }, { name }) {
-    module.change(({ ports }, isOpen) => ports.delIf(name, isOpen));
+    module.change(({ attachments }, isOpen) => attachments.delIf(name, isOpen));
   },
 
   [rq.NETMAP_REQ_VALE_POLLING_ENABLE]: ({ module }, { name, body }) =>

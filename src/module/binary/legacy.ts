@@ -34,14 +34,14 @@ const REGIF: Readonly<Record<number, Command>> = {
     await module.detach(name);
   },
   5({ module }, nmr, name) {
-    module.change(({ ports }) => ports.setHeader(name, nmr.getUint16(rq.LG_ARG1, true)));
+    module.change(({ switchboard }) => switchboard.setHeader(name, nmr.getUint16(rq.LG_ARG1, true)));
   },
   6({ module }, nmr, name) {
-    const { sizes, region } = module.change(({ ports }) => ports.newIf(readSizes(nmr, name)));
+    const { sizes, region } = module.change(({ attachments }) => attachments.newIf(readSizes(nmr, name)));
     writeSizes(nmr, { ...sizes, memId: region.memId });
   },
   7({ module }, _nmr, name) {
-    module.change(({ ports }, isOpen) => ports.delIf(name, isOpen));
+    module.change(({ attachments }, isOpen) => attachments.delIf(name, isOpen));
   },
   10({ module }, nmr, name) {
     return module.poll(name, {
@@ -52,7 +52,7 @@ const REGIF: Readonly<Record<number, Command>> = {
   },
   11: ({ module }, _nmr, name) => module.unpoll(name),
   12({ module }, nmr, name) {
-    nmr.setUint16(rq.LG_ARG1, module.registry.ports.header(name), true);
+    nmr.setUint16(rq.LG_ARG1, module.registry.switchboard.header(name), true);
   },
 };
 
@@ -120,11 +120,11 @@ function info({ module }: Descriptor, nmr: DataView, name: string): void {
 }
 
 function list({ module }: Descriptor, nmr: DataView, bytes: Buffer, name: string): void {
-  const { ports } = module.registry;
+  const { switchboard } = module.registry;
   const listed =
     name === ''
-      ? ports.firstFrom(nmr.getUint16(rq.LG_ARG1, true), nmr.getUint16(rq.LG_ARG2, true))
-      : ports.locate(name);
+      ? switchboard.firstFrom(nmr.getUint16(rq.LG_ARG1, true), nmr.getUint16(rq.LG_ARG2, true))
+      : switchboard.locate(name);
   bytes.fill(0, rq.LG_NAME, rq.LG_NAME + abi.IF_NAME_SIZE);
   bytes.write(listed.name, rq.LG_NAME, abi.IF_NAME_SIZE - 1, 'utf8');
   nmr.setUint16(rq.LG_ARG1, listed.bridge, true);
