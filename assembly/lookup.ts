@@ -35,7 +35,6 @@ import {
   LOOKUP_AREA_SIZE,
   LOOKUP_AS_LEARNED,
   LOOKUP_BROKEN,
-  LOOKUP_BRIEF,
   LOOKUP_HANDED,
   PT_GEN,
   PT_RX_OPEN,
@@ -208,8 +207,6 @@ function gather(): void {
 /** Asks the function about the packets of [at, stop).  What lives across a call costs, so little does. */
 function askAboutEach(lookup: u32): void {
   const plain = header ? 0 : ONE_SLOT;
-  const brief = (lookup & LOOKUP_BRIEF) != 0;
-  const place = lookup & ~LOOKUP_BRIEF;
   const end = stop;
   let last = NOTHING; // What was said of the packet before, if it was put into the run in progress,
   let w0: u64 = 0; //    and the addresses that it had.
@@ -220,12 +217,12 @@ function askAboutEach(lookup: u32): void {
     const word = load<u64>(entry);
     if (<u32>(word >> 48) != plain) {
       const frags = <u32>(word >> 48) >> NS_PORT_SHIFT;
-      settle(ask(place, brief, ethernetOf(entry, frags), lengthOf(entry, frags) - header));
+      settle(ask(lookup, ethernetOf(entry, frags), lengthOf(entry, frags) - header));
       entry = at;
       last = NOTHING;
       continue;
     }
-    const said = ask(place, brief, <u32>word, <u32>(word >> 32) & 0xffff);
+    const said = ask(lookup, <u32>word, <u32>(word >> 32) & 0xffff);
     if (<u64>said == last && !also) {
       if (said != LOOKUP_AS_LEARNED || (load<u64>(load<u32>(entry)) == w0 && load<u32>(load<u32>(entry), 8) == w1)) {
         entry += 8;
@@ -243,21 +240,15 @@ function askAboutEach(lookup: u32): void {
   at = end;
 }
 
-/** The first 24 or 64 bytes go as numbers: no memory of ours is within the function's reach. */
+/** The first 64 bytes go as numbers: no memory of ours is within the function's reach. */
 @inline
-function ask(lookup: u32, brief: bool, frame: u32, length: u32): u32 {
-  if (brief)
-    return call_indirect<u32>(lookup, load<u64>(frame), load<u64>(frame, 8), load<u64>(frame, 16), length, port);
+function ask(lookup: u32, frame: u32, length: u32): u32 {
   return call_indirect<u32>(
     lookup,
-    load<u64>(frame),
-    load<u64>(frame, 8),
-    load<u64>(frame, 16),
-    load<u64>(frame, 24),
-    load<u64>(frame, 32),
-    load<u64>(frame, 40),
-    load<u64>(frame, 48),
-    load<u64>(frame, 56),
+    v128.load(frame),
+    v128.load(frame, 16),
+    v128.load(frame, 32),
+    v128.load(frame, 48),
     length,
     port,
   );

@@ -7,6 +7,8 @@ export const LOOKUP_SIGNATURE: readonly number[] = [...Array<number>(8).fill(I64
 interface Parts {
   /** Instructions of the function, without the last `end`. */
   body: readonly number[];
+  /** Locals of type i32 that it has besides its parameters. */
+  locals?: number;
   name?: string;
   parameters?: readonly number[];
   import?: readonly [string, string];
@@ -17,6 +19,7 @@ interface Parts {
 
 export function assemble({
   body,
+  locals = 0,
   name = 'lookup',
   parameters = LOOKUP_SIGNATURE,
   import: imported,
@@ -25,7 +28,7 @@ export function assemble({
 }: Parts): Uint8Array {
   const first = imported ? 1 : 0;
   const functions = start ? [0, 1] : [0];
-  const code = (instructions: readonly number[]) => sized([0, ...instructions, 0x0b]);
+  const code = (instructions: readonly number[]) => sized([1, locals, I32, ...instructions, 0x0b]);
   return Uint8Array.from([
     ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
     ...section(1, [2, 0x60, ...sized(parameters), 1, I32, 0x60, 0, 0]),

@@ -185,7 +185,6 @@ export const LOOKUP_BATCH = 2; //    a process that gets all frames, and says fo
 // NM_BDG_NOPORT (discard), or
 export const LOOKUP_AS_LEARNED = 0x10000; // what the learning table says
 
-export const LOOKUP_BRIEF = 0x40000000; // beside the number of a function, see SC_LOOKUPS: it takes 24 bytes, not 64
 // In place of such a number
 export const LOOKUP_HANDED = 0xffffffff; // frames go to LK_PORT
 export const LOOKUP_BROKEN = 0xfffffffd; // it could not be loaded: frames are dropped

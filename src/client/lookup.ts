@@ -36,7 +36,7 @@ export interface LookupOptions extends Where {
 
 /**
  * Has a WebAssembly module decide where a switch's packets go: its export `lookup(8 x i64, i32, i32) -> i32` gets the
- * first 64 bytes of each, length and source port; with 3 x i64, the first 24, which is faster.  A configuration is written to where its global `config` points.
+ * first 64 bytes of each, length and source port.  A configuration is written to where its global `config` points.
  * @throws NetmapError EINVAL: not a lookup, and why; ENXIO: no such switch; ENOMEM: larger than a megabyte.
  */
 export async function setLookup(

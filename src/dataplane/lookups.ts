@@ -10,8 +10,8 @@ import type { DataPlane } from './dataplane.ts';
 export const LOOKUP_FUEL = 1_000_000;
 /** Export that says how much is left. */
 export const FUEL_EXPORT = 'netmap_fuel';
-/** Parameters of a lookup that gets 24 bytes of a frame. */
-const BRIEF_PARAMETERS = 5;
+/** Export that the data plane calls: `lookup`, with the words of a frame in vectors. */
+export const LOOKUP_EXPORT = 'netmap_lookup';
 /** After so many faults the rest of a sync's packets is dropped unasked. */
 const MAX_FAULTS = 16;
 
@@ -101,9 +101,9 @@ export class Lookups {
     this.#loaded.set(stateSlot, loaded);
     try {
       const exports = instantiateLookup(area.slice(st.LK_BYTES, configAt), config, this.#dataPlane.sendAlso);
-      table.set(loaded.place, exports.lookup);
+      table.set(loaded.place, exports[LOOKUP_EXPORT]);
       loaded.fuel = exports[FUEL_EXPORT];
-      return loaded.place + (exports.lookup.length === BRIEF_PARAMETERS ? st.LOOKUP_BRIEF : 0);
+      return loaded.place;
     } catch {
       return st.LOOKUP_BROKEN;
     }
@@ -111,7 +111,7 @@ export class Lookups {
 }
 
 interface LookupExports {
-  lookup: CallableFunction;
+  [LOOKUP_EXPORT]: CallableFunction;
   [FUEL_EXPORT]: WebAssembly.Global;
 }
 

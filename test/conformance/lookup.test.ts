@@ -165,6 +165,41 @@ describe('examples', () => {
   );
 });
 
+describe('a lookup finds what it asked for in its parameters', () => {
+  /** A number out of a parameter, kept in a local while a loop goes more than a dozen rounds. */
+  const keeping = (number: readonly number[]) => {
+    const countDown = [0x20, 11, 0x41, 1, 0x6b, 0x22, 11, 0x0d, 0];
+    const rounds = [0x41, ...sleb(200), 0x21, 11, 0x03, 0x40, ...countDown, 0x0b];
+    return assemble({ locals: 2, body: [...number, 0x21, 10, ...rounds, 0x20, 10] });
+  };
+  const low = (word: number) => [0x20, word, 0xa7, 0x41, ...sleb(0xff), 0x71]; // i32.wrap_i64, and 0xff
+  const bytes = new Uint8Array(64).fill(NM_BDG_NOPORT);
+
+  for (let word = 0; word < 8; word++)
+    test(`word ${word}: 8 bytes of the frame, the first one lowest`, () =>
+      onSwitch(keeping(low(word)), '', async ([a, , c]) => {
+        const marked = bytes.slice();
+        marked[8 * word] = await indexOf('vale0:c');
+        send(a!, [marked, bytes]);
+        assert.deepEqual(
+          receive(c!).map((got) => got.bytes),
+          [marked],
+        );
+      }));
+
+  test('length, and the port that sent it', () =>
+    onSwitch(keeping([0x20, 8, 0x41, 61, 0x6b, 0x20, 9, 0x6a]), '', async ([a, b]) => {
+      const own = await indexOf('vale0:a');
+      const other = await indexOf('vale0:b');
+      const marked = bytes.slice(0, 61 + other - own); // length - 61 + port: that other port
+      send(a!, [marked]);
+      assert.deepEqual(
+        receive(b!).map((got) => got.bytes),
+        [marked],
+      );
+    }));
+});
+
 /** One function, `lookup`, of these instructions. */
 const of = (...body: number[]) => assemble({ body });
 const ENDLESS = [0x03, 0x40, 0x0c, 0x00, 0x0b, 0x00];

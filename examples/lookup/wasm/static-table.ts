@@ -31,7 +31,7 @@ function readConfig(): void {
   }
 }
 
-export function lookup(w0: u64, w1: u64, w2: u64, length: u32, port: u32): u32 {
+export function lookup(w0: u64, w1: u64, w2: u64, w3: u64, w4: u64, w5: u64, w6: u64, w7: u64, length: u32, port: u32): u32 {
   if (!ready) readConfig();
   if (w0 & 1) return BROADCAST;
   const mac = w0 & MASK;

@@ -1,12 +1,13 @@
 // What a lookup's WebAssembly may be, and the count that is put into it so that it cannot run for ever.
 //
-// The binary is taken apart as far as needed (WebAssembly core specification 2.0, chapter 5): every loop and every
-// function begins with "is anything left? one less" on a global of ours, and its memory gets an upper bound.
-// Instructions are known one by one; what is not known is refused, so nothing can hide a loop.  Whether the result
-// is valid is for the engine to say.
+// The binary is taken apart as far as needed (WebAssembly core specification 2.0, chapter 5): its functions get the
+// count, its memory gets an upper bound, and what the data plane calls is added.  Whether the result is valid is for
+// the engine to say.
 
 import { NetmapError } from '../../abi/errors.ts';
-import { FUEL_EXPORT, LOOKUP_FUEL } from '../../dataplane/lookups.ts';
+import { FUEL_EXPORT, LOOKUP_EXPORT, LOOKUP_FUEL } from '../../dataplane/lookups.ts';
+import { I32, I64, meterFunction, VECTOR_TYPE, vectorFunction, WORDS } from './functions.ts';
+import type { Refuse } from './instructions.ts';
 import { Reader, signed, unsigned, Writer } from './leb.ts';
 
 /** 64-KiB pages that a lookup's memory may have. */
@@ -22,14 +23,12 @@ const CODE = 10;
 /** In the order that a module has them; 12, the data count, comes before the code. */
 const ORDER = [TYPE, IMPORT, FUNCTION, 4, MEMORY, GLOBAL, EXPORT, 8, 9, 12, CODE, 11];
 
-const I32 = 0x7f;
-const I64 = 0x7e;
 const FUNCTION_KIND = 0;
 const MEMORY_KIND = 2;
 const GLOBAL_KIND = 3;
 
-/** lookup(8 or 3 x i64 of frame, length, port) -> answer. */
-const LOOKUP_TYPES = [8, 3].map((words) => `${[...Array<number>(words).fill(I64), I32, I32]}>${I32}`);
+/** lookup(8 x i64 of frame, length, port) -> answer. */
+const LOOKUP_TYPE = `${[...Array<number>(WORDS).fill(I64), I32, I32]}>${I32}`;
 /** What may be imported, and its type. */
 const IMPORTS: Readonly<Record<string, string>> = {
   'netmap.sendAlso': `${I32}>`,
@@ -52,19 +51,21 @@ export function meter(code: Uint8Array, label: string, configured: boolean): Uin
   }
 }
 
-type Refuse = (why: string) => NetmapError;
-
 function rewrite(code: Uint8Array, configured: boolean, refuse: Refuse): Uint8Array {
   compile(code, refuse); // As it is: what it says of globals must not become true by our adding one.
   const sections = parseSections(code, refuse);
   const types = parseTypes(sections.get(TYPE), refuse);
   const imported = parseImports(sections.get(IMPORT), types, refuse);
-  const functions = [...imported, ...typesOfFunctions(sections.get(FUNCTION), types)];
-  checkExports(sections.get(EXPORT), functions, configured, refuse);
-  const fuel = addGlobal(sections);
+  const own = typesOfFunctions(sections.get(FUNCTION), types);
+  const functions = [...imported, ...own];
+  const lookup = checkExports(sections.get(EXPORT), functions, configured, refuse);
+  const fuel = append(sections, GLOBAL, [I32, 1, 0x41, ...signed(LOOKUP_FUEL), 0x0b]);
+  const type = append(sections, TYPE, [0x60, ...VECTOR_TYPE]);
+  append(sections, FUNCTION, unsigned(type));
   addExport(sections, FUEL_EXPORT, GLOBAL_KIND, fuel);
+  addExport(sections, LOOKUP_EXPORT, FUNCTION_KIND, functions.length);
   boundMemory(sections, refuse);
-  sections.set(CODE, meterFunctions(sections.get(CODE), fuel, refuse));
+  meterFunctions(sections, own, lookup - imported.length, fuel, refuse);
   const out = new Writer().raw(code.subarray(0, 8));
   for (const id of ORDER) {
     const body = sections.get(id);
@@ -125,12 +126,13 @@ function typesOfFunctions(body: Uint8Array | undefined, types: readonly string[]
   return vector(body, (reader) => types[reader.unsigned()] ?? '');
 }
 
+/** @returns the number of `lookup` */
 function checkExports(
   body: Uint8Array | undefined,
   functions: readonly string[],
   configured: boolean,
   refuse: Refuse,
-): void {
+): number {
   const exported = new Map(
     vector(body, (reader) => {
       const name = reader.name();
@@ -139,41 +141,28 @@ function checkExports(
   );
   const lookup = exported.get('lookup');
   if (lookup?.kind !== FUNCTION_KIND) throw refuse('it exports no function "lookup"');
-  if (!LOOKUP_TYPES.includes(functions[lookup.index] ?? ''))
-    throw refuse(
-      'its "lookup" is not (8 x i64, i32, i32) -> i32: 64 bytes of frame, length, port; nor is it that with 3 x i64',
-    );
-  if (!configured) return;
+  if (functions[lookup.index] !== LOOKUP_TYPE)
+    throw refuse('its "lookup" is not (8 x i64, i32, i32) -> i32: 64 bytes of frame, length, port');
+  if (!configured) return lookup.index;
   if (exported.get('config')?.kind !== GLOBAL_KIND || exported.get('memory')?.kind !== MEMORY_KIND)
     throw refuse('it exports no "memory" and no global "config" that says where its configuration goes');
+  return lookup.index;
 }
 
-/** @returns the number of a new global, full of fuel */
-function addGlobal(sections: Map<number, Uint8Array>): number {
-  const [count, rest] = split(sections.get(GLOBAL));
-  const init = new Writer().byte(I32).byte(1).byte(0x41).raw(signed(LOOKUP_FUEL)).byte(0x0b);
-  sections.set(
-    GLOBAL,
-    new Writer()
-      .raw(unsigned(count + 1))
-      .raw(rest)
-      .raw(init.bytes())
-      .bytes(),
-  );
+/** Appends an entry to a section. @returns its number there */
+function append(sections: Map<number, Uint8Array>, id: number, entry: ArrayLike<number>): number {
+  const [count, rest] = split(sections.get(id));
+  const body = new Writer()
+    .raw(unsigned(count + 1))
+    .raw(rest)
+    .raw(entry);
+  sections.set(id, body.bytes());
   return count;
 }
 
 function addExport(sections: Map<number, Uint8Array>, name: string, kind: number, index: number): void {
-  const [count, rest] = split(sections.get(EXPORT));
   const entry = new Writer().sized(new TextEncoder().encode(name)).byte(kind).raw(unsigned(index));
-  sections.set(
-    EXPORT,
-    new Writer()
-      .raw(unsigned(count + 1))
-      .raw(rest)
-      .raw(entry.bytes())
-      .bytes(),
-  );
+  append(sections, EXPORT, entry.bytes());
 }
 
 function boundMemory(sections: Map<number, Uint8Array>, refuse: Refuse): void {
@@ -193,123 +182,26 @@ function boundMemory(sections: Map<number, Uint8Array>, refuse: Refuse): void {
   sections.set(MEMORY, out.bytes());
 }
 
-function meterFunctions(body: Uint8Array | undefined, fuel: number, refuse: Refuse): Uint8Array {
-  const get = new Writer().byte(0x23).raw(unsigned(fuel)).bytes();
-  const set = new Writer().byte(0x24).raw(unsigned(fuel)).bytes();
-  // if (fuel <= 0) unreachable; fuel -= 1
-  const check = new Writer()
-    .raw(get)
-    .raw([0x41, 0, 0x4c, 0x04, 0x40, 0x00, 0x0b])
-    .raw(get)
-    .raw([0x41, 1, 0x6b])
-    .raw(set)
-    .bytes();
-  const bodies = vector(body, (reader) => meterFunction(reader.take(reader.unsigned()), check, refuse));
-  const out = new Writer().raw(unsigned(bodies.length));
-  for (const metered of bodies) out.sized(metered);
-  return out.bytes();
+/** Meters the functions, and adds the copy of `lookup` that the data plane calls. */
+function meterFunctions(
+  sections: Map<number, Uint8Array>,
+  types: readonly string[],
+  lookup: number,
+  fuel: number,
+  refuse: Refuse,
+): void {
+  const bodies = vector(sections.get(CODE), (reader) => reader.take(reader.unsigned()));
+  const body = bodies[lookup];
+  if (!body) throw refuse('its "lookup" is imported');
+  const out = new Writer().raw(unsigned(bodies.length + 1));
+  for (const [i, each] of bodies.entries())
+    out.sized(meterFunction(each, parametersOf(types[i]!), fuel, refuse));
+  sections.set(CODE, out.sized(vectorFunction(body, fuel, refuse)).bytes());
 }
 
-function meterFunction(body: Uint8Array, check: Uint8Array, refuse: Refuse): Uint8Array {
-  const reader = new Reader(body);
-  const out = new Writer();
-  for (let groups = reader.length(); groups > 0; groups--) {
-    reader.unsigned();
-    reader.byte();
-  }
-  let copied = reader.at;
-  out.raw(body.subarray(0, copied)).raw(check);
-  while (!reader.done) {
-    const opcode = reader.byte();
-    skipImmediates(reader, opcode, refuse);
-    if (opcode !== LOOP) continue;
-    out.raw(body.subarray(copied, reader.at)).raw(check);
-    copied = reader.at;
-  }
-  return out.raw(body.subarray(copied)).bytes();
-}
-
-const LOOP = 0x03;
-
-/** How many numbers of locals, functions, labels, memories follow an opcode. */
-const INDICES: ReadonlyMap<number, number> = new Map([
-  [0x00, 0], // unreachable
-  [0x01, 0], // nop
-  [0x05, 0], // else
-  [0x0b, 0], // end
-  [0x0f, 0], // return
-  [0x1a, 0], // drop
-  [0x1b, 0], // select
-  [0x0c, 1], // br
-  [0x0d, 1], // br_if
-  [0x10, 1], // call
-  [0x20, 1], // local.get
-  [0x21, 1], // local.set
-  [0x22, 1], // local.tee
-  [0x23, 1], // global.get
-  [0x24, 1], // global.set
-  [0x3f, 1], // memory.size
-  [0x40, 1], // memory.grow
-  [0x11, 2], // call_indirect
-]);
-/** The same for what follows 0xfc; up to 7 are conversions. */
-const INDICES_FC: ReadonlyMap<number, number> = new Map([
-  [8, 2], //  memory.init
-  [9, 1], //  data.drop
-  [10, 2], // memory.copy
-  [11, 1], // memory.fill
-]);
-
-/** Passes over what follows an opcode. @throws NetmapError for instructions that lookups may not have. */
-function skipImmediates(reader: Reader, opcode: number, refuse: Refuse): void {
-  const skip = (count: number) => {
-    for (let i = 0; i < count; i++) reader.unsigned();
-  };
-  if (opcode >= 0x45 && opcode <= 0xc4) return; // comparisons, arithmetic, conversions
-  if (opcode >= 0x28 && opcode <= 0x3e) {
-    // Loads and stores; a higher alignment says that the number of a memory follows.
-    if (reader.unsigned() > 3) throw refuse('it has more than one memory');
-    skip(1);
-    return;
-  }
-  const indices = INDICES.get(opcode);
-  if (indices !== undefined) {
-    skip(indices);
-    return;
-  }
-  switch (opcode) {
-    case 0x02: // block
-    case LOOP:
-    case 0x04: // if
-    case 0x41: // i32.const
-    case 0x42: // i64.const
-      reader.signed();
-      return;
-    case 0x0e: // br_table
-      skip(reader.length() + 1);
-      return;
-    case 0x1c: // select t
-      skip(reader.length());
-      return;
-    case 0x43: // f32.const
-      reader.take(4);
-      return;
-    case 0x44: // f64.const
-      reader.take(8);
-      return;
-    case 0xfc: {
-      const operation = reader.unsigned();
-      const follow = operation < 8 ? 0 : INDICES_FC.get(operation);
-      if (follow === undefined)
-        throw refuse(`it has the instruction 0xfc ${operation}, which is not allowed`);
-      skip(follow);
-      return;
-    }
-    default:
-      throw refuse(
-        `it has the instruction 0x${opcode.toString(16)}, which is not allowed: no vectors, threads, references, tail calls`,
-      );
-  }
+function parametersOf(type: string): number {
+  const [parameters] = type.split('>');
+  return parameters === '' ? 0 : parameters!.split(',').length;
 }
 
 /** The entries of a section. */

@@ -25,6 +25,11 @@ export class Reader {
     return this.#bytes.subarray(this.at - length, this.at);
   }
 
+  /** What has been read from there on. */
+  since(start: number): Uint8Array {
+    return this.#bytes.subarray(start, this.at);
+  }
+
   u32le(): number {
     return new DataView(this.take(4).slice().buffer).getUint32(0, true);
   }
