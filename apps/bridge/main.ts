@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 // bridge: forwards all traffic between two ports, both ways (spec apps §3).
 
 import { parseArgs } from 'node:util';

@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 // functional: sends and expects frames as scripted, on one port (spec apps §8.1).
 
 import { parseArgs } from 'node:util';

@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 // nm-ctl: shows and sets parameters of the module, in the manner of sysctl (spec api §5).
 
 import { parseArgs } from 'node:util';

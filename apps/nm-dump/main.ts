@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 // nm-dump: receives from a port into a capture file.
 
 import fs from 'node:fs';

@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 // nm-loader: loads, unloads and shows netmap's module.
 
 import { setTimeout as sleep } from 'node:timers/promises';

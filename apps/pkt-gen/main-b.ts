@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 // pkt-gen-b: pkt-gen that never sleeps.
 
 import { run } from './run.ts';

@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 // vale-ctl: makes, attaches, detaches, removes and lists ports of VALE switches (spec apps §2).
 
 import fs from 'node:fs';

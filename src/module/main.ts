@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 // netmapd: loads the module and keeps it until it is unloaded.
 
 import fs from 'node:fs';
