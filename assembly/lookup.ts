@@ -4,7 +4,7 @@
 //             resumeTxSync(), which takes the sync up where it was.
 //   handed    all packets go to the port of the process that decides
 //   directed  packets of that process: `ptr` of a packet's first slot holds answer | (port | ring << 8) << 32, the
-//             latter saying for whom it is sent
+//             latter saying for whom it is sent, | list << 48, which names further destinations at SC_FURTHER
 
 import {
   NM_BDG_BROADCAST,
@@ -24,6 +24,7 @@ import {
   DROP_FILTERED,
   DROP_LOOKUP,
   DROP_SHORT,
+  FURTHER_WORDS,
   KR_BUF_COUNT,
   KR_BUF_OFS,
   KR_BUF_SIZE,
@@ -41,6 +42,8 @@ import {
   PT_TAGGED,
   SC_ALSO,
   SC_ENTRIES,
+  SC_FURTHER,
+  SC_HEADERS,
   SC_TOLD,
   SW_LIST,
   SW_LISTS,
@@ -49,6 +52,7 @@ import {
   SW_LOOKUP_AREAS,
 } from '../src/abi/state';
 import { DROP, NO_MAC, classify, collectChain, dropSlot, ethernetOf, noLearn, toPort } from './collect';
+import { copyFrame } from './copy';
 import { flush } from './deliver';
 import { learnMac, MAC_MASK, portEntry } from './mac-table';
 import { badIndex, count, hasOffsets, regionOf, scratch } from './ring';
@@ -69,6 +73,8 @@ const ONE_SLOT: u32 = 1 << NS_PORT_SHIFT;
 const TOLD = SC_TOLD - SC_ENTRIES;
 /** An answer that no port has. */
 const NONSENSE: u32 = 0xffffffff;
+/** Sixteen bytes from here on keep all, further on fewer. */
+const WINDOW = <u32>memory.data<u64>([-1, -1, 0, 0]);
 /** No answer at all. */
 const NOTHING: u64 = 0xffffffffffffffff;
 
@@ -217,12 +223,16 @@ function askAboutEach(lookup: u32): void {
     const word = load<u64>(entry);
     if (<u32>(word >> 48) != plain) {
       const frags = <u32>(word >> 48) >> NS_PORT_SHIFT;
-      settle(ask(lookup, ethernetOf(entry, frags), lengthOf(entry, frags) - header));
+      const frame = ethernetOf(entry, frags);
+      const have = <u32>(word >> 32) & 0xffff; // If that is the header alone, the frame begins with the second slot.
+      const shown = have == header ? <u32>load<u16>(entry, 12) : have - header;
+      settle(ask(lookup, shown < 64 ? padded(frame, shown) : frame, lengthOf(entry, frags) - header));
       entry = at;
       last = NOTHING;
       continue;
     }
-    const said = ask(lookup, <u32>word, <u32>(word >> 32) & 0xffff);
+    const length = <u32>(word >> 32) & 0xffff;
+    const said = ask(lookup, length < 48 ? padded(<u32>word, length) : <u32>word, length);
     if (<u64>said == last && !also) {
       if (said != LOOKUP_AS_LEARNED || (load<u64>(load<u32>(entry)) == w0 && load<u32>(load<u32>(entry), 8) == w1)) {
         entry += 8;
@@ -240,7 +250,18 @@ function askAboutEach(lookup: u32): void {
   at = end;
 }
 
-/** The first 64 bytes go as numbers: no memory of ours is within the function's reach. */
+/** A copy of a frame's first bytes, of which there are fewer than a function is shown: zeros follow. */
+function padded(frame: u32, length: u32): u32 {
+  const copy = scratch + SC_HEADERS;
+  memory.fill(copy, 0, 64);
+  copyFrame(copy, frame, length);
+  return copy;
+}
+
+/**
+ * The first 64 bytes go as numbers: no memory of ours is within the function's reach.  Of those of a frame of 48 bytes or
+ * more, what is behind its end is masked here; shorter ones have been padded.
+ */
 @inline
 function ask(lookup: u32, frame: u32, length: u32): u32 {
   return call_indirect<u32>(
@@ -248,7 +269,7 @@ function ask(lookup: u32, frame: u32, length: u32): u32 {
     v128.load(frame),
     v128.load(frame, 16),
     v128.load(frame, 32),
-    v128.load(frame, 48),
+    v128.and(v128.load(frame, 48), v128.load(WINDOW + 64 - min<u32>(length, 64))),
     length,
     port,
   );
@@ -263,9 +284,23 @@ function followEach(): void {
       pass();
       continue;
     }
-    last = <u32>told == LOOKUP_AS_LEARNED ? NOTHING : told;
-    settle(sendsFor(<u32>(told >> 32)) ? <u32>told : NONSENSE);
+    const list = <u32>(told >> 48);
+    last = list || <u32>told == LOOKUP_AS_LEARNED ? NOTHING : told;
+    if (sendsFor(<u32>(told >> 32) & 0xffff)) {
+      if (list) readFurther(list);
+      settle(<u32>told);
+    } else {
+      settle(NONSENSE);
+    }
   }
+}
+
+/** Takes the further destinations of the packet at `at` from the list that starts at that word. */
+function readFurther(list: u32): void {
+  if (list >= <u32>FURTHER_WORDS) return;
+  const from = scratch + SC_FURTHER + (list << 2);
+  const count = min(load<u32>(from), <u32>FURTHER_WORDS - list - 1);
+  for (let i: u32 = 0; i < count; i++) sendAlso(load<u32>(from + (i << 2), 4));
 }
 
 /** Has the packet at `at` go where that answer says. */

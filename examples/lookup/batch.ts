@@ -44,14 +44,15 @@ export function acl(config: string): LookupFunction {
   };
 }
 
-/** A VLAN of two ports is a wire between them; a function has one answer for a packet: lines of "PORT VLAN". */
+/** Switches within the switch: frames go to the other ports of their sender's VLAN: lines of "PORT VLAN". */
 export function vlan(config: string): LookupFunction {
   const members = pairs(config);
-  const other = new Uint32Array(256).fill(NM_BDG_NOPORT);
-  for (const [port, id] of members)
-    for (const [peer, of] of members) if (peer !== port && of === id) other[port] = peer;
+  const others = Array.from({ length: 256 }, (_, port) => {
+    const own = members.find(([member]) => member === port)?.[1];
+    return members.flatMap(([member, id]) => (id === own && member !== port ? [member] : []));
+  });
   return (batch) => {
-    for (let i = 0; i < batch.count; i++) batch.answers[i] = other[batch.port(i)]!;
+    for (let i = 0; i < batch.count; i++) for (const to of others[batch.port(i)]!) batch.sendAlso(i, to);
   };
 }
 

@@ -277,3 +277,5 @@ export const SC_RUNS = 131072; //   u64 per run of entries, see assembly/runs.ts
 export const SC_HEADERS = 196608; // 512 bytes for headers under conversion, see assembly/offload.ts
 export const SC_ALSO = 198656; //    u32 x 256: further destinations of the packet that a lookup is looking at
 export const SC_LOOKUPS = 200704; // per state slot: SW_LOOKUP u32 that is loaded, u32 its place in the function table
+export const SC_FURTHER = 233472; // lists that a process which decides names by their first word, 1 or more: u32 how many
+export const FURTHER_WORDS = 7168; // further destinations a packet has, u32 each of them

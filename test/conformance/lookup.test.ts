@@ -16,6 +16,7 @@ import {
   clearLookup,
   getLookup,
   LOOKUP_AS_LEARNED,
+  type LookupBatch,
   type LookupFunction,
   load,
   locatePort,
@@ -24,6 +25,7 @@ import {
   open,
   openLookup,
   type Port,
+  setHeaderLength,
   setLookup,
   status,
 } from '../../src/client/index.ts';
@@ -135,14 +137,14 @@ describe('examples', () => {
 
   both(
     'vlan',
-    ([a, b, c, d]) => `${a} 10\n${b} 20\n${c} 10\n${d} 20\n`,
+    ([a, b, c]) => `${a} 10\n${b} 10\n${c} 10\n`,
     examples.vlan,
     (ports, moved) => {
       ports.forEach((port, i) => {
         send(port, [frame({ mark: i })]);
       });
       moved();
-      assert.deepEqual(all(ports), [[2], [3], [0], [1]]);
+      assert.deepEqual(all(ports), [[1, 2], [0, 2], [0, 1], []]);
     },
   );
 
@@ -382,6 +384,52 @@ describe('answers', () => {
       },
     ));
 
+  /** Answers everybody if all bytes shown are 0, else nobody. */
+  const allZero = of(
+    ...[0x20, 0],
+    ...Array.from({ length: 7 }, (_, i) => [0x20, i + 1, 0x84]).flat(),
+    ...[0x50, 0x04, 0x7f, 0x41, ...sleb(NM_BDG_BROADCAST), 0x05, 0x41, ...sleb(NM_BDG_NOPORT), 0x0b],
+  );
+
+  test('64 bytes are shown: those of the frame, and zeros behind it', () =>
+    using([open('vale3:a', { offsets: { max: 100 } }), open('vale3:b'), open('vale3:c')], async (a, b, c) => {
+      await setLookup('vale3', allZero);
+      const passes = (sender: Port, parts: Uint8Array[], offset = 0) => {
+        const ring = sender.txRings[0]!;
+        let slot = ring.head;
+        for (const _ of parts) {
+          ring.buffer(slot).fill(0xff); // What was there before.
+          if (ring.hasOffsets) ring.setOffset(slot, offset);
+          slot = ring.next(slot);
+        }
+        send(sender, [parts]);
+        return receive(c).length > 0;
+      };
+      for (const [sender, offset] of [
+        [b, 0],
+        [a, 0],
+        [a, 33],
+      ] as const) {
+        for (let length = 14; length < 80; length++) {
+          assert.ok(passes(sender, [new Uint8Array(length)], offset), `${length} bytes`);
+          const last = new Uint8Array(length);
+          last[length - 1] = 1;
+          assert.equal(passes(sender, [last], offset), length > 64, `the last of ${length} bytes`);
+        }
+        // Of several slots the first is shown.
+        const more = new Uint8Array(80).fill(1);
+        for (const first of [14, 40, 63, 64])
+          assert.ok(passes(sender, [new Uint8Array(first), more], offset), `${first} + 80 bytes`);
+      }
+      await setHeaderLength('vale3:b', 12);
+      const header = new Uint8Array(12).fill(9, 2);
+      header[0] = 2; // A flag that asks for nothing.
+      assert.ok(passes(b, [Uint8Array.from([...header, ...new Uint8Array(20)])]));
+      assert.ok(passes(b, [header, new Uint8Array(20)]));
+      assert.ok(!passes(b, [header, new Uint8Array(20).fill(1)]));
+      await clearLookup('vale3');
+    }));
+
   test('packets of several slots', () =>
     onSwitch(constant(NM_BDG_BROADCAST), '', ([a, b]) => {
       send(a!, [[frame({ mark: 1 }), new Uint8Array(2048).fill(7)], frame({ mark: 2 })]);
@@ -470,6 +518,118 @@ describe('a function on batches', () => {
         });
       },
     ));
+
+  describe('sendAlso()', () => {
+    test('further ports, rings, everybody; packets of several slots; in any order', () =>
+      using(
+        [open('vale3:a'), open('vale3:b@conf:rings=2'), open('vale3:c'), open('vale3:d')],
+        async (a, b, c, d) => {
+          const [toB, toC, toD] = (await Promise.all(
+            ['b', 'c', 'd'].map((name) => indexOf(`vale3:${name}`)),
+          )) as [number, number, number];
+          const lookup = await openLookup('vale3', (batch) => {
+            batch.sendAlso(4, LOOKUP_AS_LEARNED);
+            batch.sendAlso(2, toD);
+            batch.sendAlso(0, answerFor(toB, 1));
+            batch.sendAlso(0, toD);
+            batch.answers[0] = toC;
+            batch.sendAlso(2, toB); // And no answer.
+            batch.answers[3] = toB;
+            batch.sendAlso(4, toD);
+            batch.answers[4] = NM_BDG_NOPORT;
+          });
+          const long = [frame({ mark: 2 }), new Uint8Array(100)];
+          const nobody = frame({ mark: 1 });
+          send(a, [frame({ mark: 0 }), nobody, long, frame({ mark: 3 }), frame({ mark: 4 })]);
+          lookup.turn(0);
+          const lengths = (port: Port) => receive(port).map(({ bytes }) => [bytes.length, bytes[17]]);
+          assert.deepEqual(lengths(b), [
+            [60, 2],
+            [100, 0],
+            [60, 3],
+            [60, 4],
+          ]);
+          assert.deepEqual(marks(b, 1), [0]);
+          assert.deepEqual(marks(c), [0, 4]);
+          assert.deepEqual(lengths(d), [
+            [60, 0],
+            [60, 2],
+            [100, 0],
+            [60, 4], // Everybody, and once more by name.
+            [60, 4],
+          ]);
+          assert.deepEqual(lookup.drops, { 'discarded by the lookup of its switch': 1 });
+          await lookup.close();
+          await clearLookup('vale3');
+        },
+      ));
+
+    test('more destinations than are told at a time: none is lost, and frames stay in order', () =>
+      using(
+        ['a', 'b', 'c'].map((name) => open(`vale3:${name}@conf:slots=4096`)),
+        async (...ports) => {
+          const [a, b, c] = ports as [Port, Port, Port];
+          const [toB, toC] = [await indexOf('vale3:b'), await indexOf('vale3:c')];
+          const MANY = 5;
+          const lookup = await openLookup('vale3', (batch) => {
+            for (let i = 0; i < batch.count; i++) {
+              batch.answers[i] = toC;
+              if (i % 3 === 2) continue;
+              batch.sendAlso(i, toB);
+              for (let n = 0; n < MANY; n++) batch.sendAlso(i, NM_BDG_NOPORT);
+            }
+          });
+          const COUNT = 1900;
+          for (let i = 0; i < COUNT; i += 475)
+            send(
+              a,
+              Array.from({ length: 475 }, (_, n) => frame({ mark: i + n })),
+            );
+          assert.equal(lookup.turn(0), COUNT);
+          const sent = Array.from({ length: COUNT }, (_, i) => i);
+          assert.deepEqual(marks(c), sent);
+          assert.deepEqual(
+            marks(b),
+            sent.filter((i) => i % 3 !== 2),
+          );
+          await lookup.close();
+          await clearLookup('vale3');
+        },
+      ));
+
+    test('what it does not take: no such packet, a 255th further destination; its batch is dropped, the next is not', () => {
+      let wrong: (batch: LookupBatch) => void = (batch) => batch.sendAlso(2, NM_BDG_BROADCAST);
+      return onSwitch(
+        (batch) => {
+          batch.answers.fill(NM_BDG_BROADCAST, 0, batch.count);
+          wrong(batch);
+        },
+        '',
+        ([a, b], moved, lookup) => {
+          const attempt = () => {
+            send(a!, [frame({ mark: 1 }), frame({ mark: 2 })]);
+            moved();
+            return marks(b!);
+          };
+          assert.deepEqual(attempt(), []);
+          wrong = (batch) => batch.sendAlso(-1, NM_BDG_BROADCAST);
+          assert.deepEqual(attempt(), []);
+          wrong = (batch) => {
+            for (let i = 0; i < 255; i++) batch.sendAlso(0, NM_BDG_BROADCAST);
+          };
+          assert.deepEqual(attempt(), []);
+          assert.ok(lookup!.lastError instanceof RangeError);
+          assert.deepEqual([lookup!.faults, Object.values(lookup!.drops)], [3, [6]]);
+          wrong = () => {};
+          assert.deepEqual(attempt(), [1, 2]);
+          wrong = (batch) => {
+            for (let i = 0; i < 254; i++) batch.sendAlso(0, NM_BDG_BROADCAST);
+          };
+          assert.deepEqual(attempt(), [...new Array(255).fill(1), 2]);
+        },
+      );
+    });
+  });
 
   test('run() forwards until the signal aborts', () =>
     onSwitch(examples.hub, '', async ([a, b], _moved, batch) => {

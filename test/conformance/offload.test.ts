@@ -5,7 +5,13 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { checksum } from '../../apps/pkt-gen/frame.ts';
-import { headerLength, NR_ACCEPT_VNET_HDR, open, setHeaderLength } from '../../src/client/index.ts';
+import {
+  headerLength,
+  NR_ACCEPT_VNET_HDR,
+  open,
+  type Port,
+  setHeaderLength,
+} from '../../src/client/index.ts';
 import { frame, ownModule, receive, refuses, send, using } from '../harness.ts';
 
 ownModule();
@@ -145,6 +151,165 @@ describe('spec ports §7.1, headers', () => {
       send(a, [behind(frame({ dst: 9 })), [new Uint8Array(12), frame({ dst: 9 })]]);
       assert.equal(receive(b).length, 3);
       assert.equal(receive(c).length, 0);
+    });
+  });
+});
+
+describe('headers and offsets together (option OFFSETS, spec api §3.6.5)', () => {
+  /** Sends packets, each slot's part at an offset of its own: 3, 44, 85, ... bytes into the buffer. */
+  function sendShifted(port: Port, packets: readonly (readonly Uint8Array[])[]): void {
+    const ring = port.txRings[0]!;
+    let slot = ring.head;
+    for (let i = packets.flat().length, shift = 3; i > 0; i--, slot = ring.next(slot), shift += 41)
+      ring.setOffset(slot, shift);
+    send(port, packets);
+  }
+
+  /** Receiving slots say offsets that rise by 7, and have rubbish at the start of their buffers. */
+  function shiftReceiver(port: Port): void {
+    const ring = port.rxRings[0]!;
+    for (let slot = 0; slot < ring.numSlots; slot++) {
+      ring.setOffset(slot, (7 * slot) % 200);
+      ring.buffer(slot).fill(0xee, 0, 256);
+    }
+  }
+
+  /** Takes what came; nothing in front of a packet was written to, and its slot says what it said before. */
+  function receiveShifted(port: Port): { bytes: Uint8Array; flags: number }[] {
+    const ring = port.rxRings[0]!;
+    port.rxSync();
+    for (let slot = ring.head; slot !== ring.tail; slot = ring.next(slot)) {
+      assert.equal(ring.offset(slot), (7 * slot) % 200);
+      assert.ok(
+        ring
+          .buffer(slot)
+          .subarray(0, ring.offset(slot))
+          .every((byte) => byte === 0xee),
+      );
+    }
+    return receive(port);
+  }
+
+  const offsets = { max: 512 };
+  const cut = (bytes: Uint8Array, ...at: number[]) =>
+    [0, ...at].map((from, i) => bytes.subarray(from, at[i] ?? bytes.length));
+  const payload = Uint8Array.from({ length: 3000 }, (_, i) => i % 251);
+
+  test('a long TCP packet is cut into frames that each start where their slots say', async () => {
+    const sw = fresh();
+    await using(
+      [open(`${sw}:a`, { offsets }), open(`${sw}:b`, { offsets }), open(`${sw}:c`)],
+      async (a, b, c) => {
+        await setHeaderLength(`${sw}:a`, 12);
+        shiftReceiver(b);
+        const packet = tcpPacket(payload, { gsoType: 1 });
+        sendShifted(a, [cut(packet, 12, 700, 1500, 2700)]);
+        const frames = receiveShifted(b).map(({ bytes }) => bytes);
+        assert.deepEqual(
+          frames,
+          receive(c).map(({ bytes }) => bytes),
+          'as without offsets',
+        );
+        // A buffer has 2048 bytes, 512 of which may lie in front: 1514 still fit.
+        assert.deepEqual(
+          frames.map(({ length }) => length),
+          [1514, 1514, 54 + 80],
+        );
+        assert.deepEqual(
+          frames.flatMap((bytes) => [...bytes.subarray(54)]),
+          [...payload],
+        );
+        for (const bytes of frames) {
+          const pseudo = Uint8Array.of(...bytes.subarray(26, 34), 0, 6, 0, 0);
+          new DataView(pseudo.buffer).setUint16(10, bytes.length - 34);
+          assert.equal(checksum([pseudo, bytes.subarray(34)]), 0, 'TCP checksum');
+        }
+      },
+    );
+  });
+
+  test('frames are no longer than the room behind the farthest offset', async () => {
+    const sw = fresh();
+    const far = { max: 1500, initial: 1500 };
+    await using([open(`${sw}:a`), open(`${sw}:b`, { offsets: far })], async (a, b) => {
+      await setHeaderLength(`${sw}:a`, 12);
+      send(a, [cut(tcpPacket(payload, { gsoType: 1 }), 2000)]);
+      const frames = receive(b).map(({ bytes }) => bytes);
+      assert.ok(
+        frames.every(({ length }) => length <= 548),
+        `${frames.map(({ length }) => length)}`,
+      );
+      assert.deepEqual(
+        frames.flatMap((bytes) => [...bytes.subarray(54)]),
+        [...payload],
+      );
+      // Without segmentation a packet is laid out in as many slots as it needs.
+      const plain = tcpPacket(payload.subarray(0, 1000), {});
+      send(a, [[plain]]);
+      const parts = receive(b);
+      assert.deepEqual(
+        parts.map(({ bytes, flags }) => [bytes.length, flags]),
+        [
+          [548, 0x0220],
+          [506, 0x0200],
+        ],
+      );
+      assert.deepEqual(
+        parts.flatMap(({ bytes }) => [...bytes]),
+        [...plain.subarray(12)],
+      );
+    });
+  });
+
+  test('a checksum is completed, a header added, or passed on, wherever packets start', async () => {
+    const sw = fresh();
+    const names = ['a', 'b', 'c', 'd'].map((port) => `${sw}:${port}`);
+    await using(
+      names.map((name) => open(name, { offsets })),
+      async (a, b, c, d) => {
+        await setHeaderLength(`${sw}:a`, 12);
+        await setHeaderLength(`${sw}:c`, 10);
+        await setHeaderLength(`${sw}:d`, 12);
+        for (const port of [b!, c!, d!]) shiftReceiver(port);
+        const packet = tcpPacket(payload.subarray(0, 101), { needsChecksum: true });
+        sendShifted(a!, [[packet], cut(packet, 12, 60, 90)]);
+        for (const { bytes } of receiveShifted(b!)) {
+          const pseudo = Uint8Array.of(...bytes.subarray(26, 34), 0, 6, 0, 0);
+          new DataView(pseudo.buffer).setUint16(10, bytes.length - 34);
+          assert.equal(checksum([pseudo, bytes.subarray(34)]), 0);
+          assert.deepEqual(bytes.subarray(54), payload.subarray(0, 101));
+        }
+        const shorter = [...packet.subarray(0, 10), ...packet.subarray(12)];
+        assert.deepEqual(
+          receiveShifted(c!).map(({ bytes }) => [...bytes]),
+          [shorter, shorter],
+        );
+        // Of equal length headers are part of the frame: slot by slot, as it was sent.
+        assert.deepEqual(
+          receiveShifted(d!).map(({ bytes }) => bytes),
+          [packet, ...cut(packet, 12, 60, 90)],
+        );
+        sendShifted(b!, [[frame({ src: 2, mark: 7 })]]);
+        const made = receiveShifted(d!)[0]!.bytes;
+        assert.deepEqual([...made], [...new Array(12).fill(0), ...frame({ src: 2, mark: 7 })]);
+      },
+    );
+  });
+
+  test('a monitor of a receiver sees the same, where its own slots say', async () => {
+    const sw = fresh();
+    await using([open(`${sw}:a`, { offsets }), open(`${sw}:b`)], async (a, b) => {
+      await setHeaderLength(`${sw}:a`, 12);
+      await using([open(`${sw}:b/r`, { offsets })], (seen) => {
+        shiftReceiver(seen);
+        sendShifted(a, [cut(tcpPacket(payload, { gsoType: 1 }), 1500)]);
+        const frames = receive(b).map(({ bytes }) => bytes);
+        assert.equal(frames.length, 3);
+        assert.deepEqual(
+          receiveShifted(seen).map(({ bytes }) => bytes),
+          frames,
+        );
+      });
     });
   });
 });

@@ -1,15 +1,25 @@
 // Objective: the option OFFSETS (spec api §3.6.5) is answered as its tables say, and frames are where slots say.
 // Operations: registrations in the library's and the binary form; frames between ports of which one, the other or
-// both have offsets, on a switch, a pipe and a monitor, in direct and isolated mode.
+// both have offsets, on a switch, with lookups of its own too, a pipe and a monitor, in direct and isolated mode.
 
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { ERRNO } from '../../src/abi/errors.ts';
 import * as abi from '../../src/abi/netmap.ts';
 import * as rq from '../../src/abi/requests.ts';
-import { type OpenOptions, open, type Port } from '../../src/client/index.ts';
+import { hub } from '../../examples/lookup/batch.ts';
+import {
+  clearLookup,
+  type OpenOptions,
+  open,
+  openLookup,
+  type Port,
+  setLookup,
+} from '../../src/client/index.ts';
 import { ControlRequest, FrameClient } from '../frame-client.ts';
-import { frame, marks, ownModule, refuses, send, using } from '../harness.ts';
+import { frame, marks, ownModule, receive, refuses, ROOT, send, using } from '../harness.ts';
 
 const directory = ownModule();
 
@@ -160,6 +170,60 @@ for (const isolated of [false, true]) {
           assert.deepEqual(received(a), [[40, 2]]);
         },
       ));
+
+    const lookups = {
+      'a WebAssembly lookup': async () => {
+        await setLookup('vale0', fs.readFileSync(path.join(ROOT, 'build/lookup/hub.wasm')));
+        return { moved: () => {}, close: async () => {} };
+      },
+      'a TypeScript lookup': async () => {
+        const lookup = await openLookup('vale0', (batch) => {
+          // Who decides sees frames at the start of buffers, whoever sent them.
+          for (let i = 0; i < batch.count; i++) assert.equal(batch.bytes[batch.ofs(i)], 0xff);
+          hub(batch);
+        });
+        return {
+          moved: () => assert.notEqual(lookup.turn(0), 0),
+          async close() {
+            assert.equal(lookup.faults, 0);
+            await lookup.close();
+          },
+        };
+      },
+    };
+    for (const [what, start] of Object.entries(lookups))
+      test(`${what}: frames come from where slots say, and go to where slots say`, () =>
+        using(
+          [
+            openWith('vale0:a', { offsets: { max: 300 } }),
+            openWith('vale0:b', { offsets: { max: 77, initial: 77 } }),
+            openWith('vale0:c'),
+          ],
+          async (a, b, c) => {
+            const { moved, close } = await start();
+            a.txRings[0]!.buffer(0).fill(0xee);
+            sendAt(a, 300, frame({ mark: 1 }));
+            moved();
+            assert.deepEqual([received(b), received(c)], [[[77, 1]], [[0, 1]]]);
+            // Of several slots, each at an offset of its own.
+            const ring = a.txRings[0]!;
+            ring.setOffset(ring.head, 5);
+            ring.setOffset(ring.next(ring.head), 250);
+            const parts = [frame({ mark: 2 }), frame({ mark: 3, length: 100 })];
+            send(a, [parts]);
+            moved();
+            for (const port of [b, c])
+              assert.deepEqual(
+                receive(port).map(({ bytes }) => bytes),
+                parts,
+              );
+            send(c, [frame({ src: 3, mark: 4 })]);
+            moved();
+            assert.deepEqual([received(a), received(b)], [[[0, 4]], [[77, 4]]]);
+            await close();
+            await clearLookup('vale0');
+          },
+        ));
 
     test('copy monitors see frames where their own slots say', () =>
       using([openWith('vale0:a', { offsets: { max: 100, initial: 50 } }), openWith('vale0:b')], (a, b) =>
