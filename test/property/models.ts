@@ -73,3 +73,56 @@ export class FilledModel extends ReadModel {
     return this.capacity - this.queue.length - this.held;
   }
 }
+
+/**
+ * Where packets start in their buffers (option OFFSETS): both sides say something else for every slot, now and then
+ * more than the limit.  Rings without offsets are not told.
+ */
+export class Starts {
+  static readonly FARTHEST = 300;
+  /** Of rings that receive, by slot: what their readers said last. */
+  readonly #meant = new WeakMap<object, Map<number, number>>();
+  /** Of frames. */
+  readonly #sent = new Map<number, number>();
+  #step = 0;
+
+  /** Before a sequence of operations: what is said depends on the sequence alone. */
+  restart(): void {
+    this.#step = 0;
+    this.#sent.clear();
+  }
+
+  /** What the sender of a frame is to say. */
+  sends(frame: number): number {
+    const offset = this.#next();
+    this.#sent.set(frame, offset);
+    return offset;
+  }
+
+  /** What the reader of a ring is to say for a slot that it gives back. */
+  receives(ring: object, slot: number): number {
+    const offset = this.#next();
+    let slots = this.#meant.get(ring);
+    if (!slots) {
+      slots = new Map();
+      this.#meant.set(ring, slots);
+    }
+    slots.set(slot, offset);
+    return offset;
+  }
+
+  /**
+   * What a slot with a frame says.
+   * @param swapped  the frame, where buffers change places, as in a pipe: it starts no earlier than its sender said
+   */
+  expected(ring: object, slot: number, swapped?: number): number {
+    const meant = this.#meant.get(ring)?.get(slot) ?? 0;
+    const sent = swapped === undefined ? 0 : (this.#sent.get(swapped) ?? 0);
+    return Math.min(Math.max(meant, sent), Starts.FARTHEST);
+  }
+
+  #next(): number {
+    this.#step++;
+    return (Math.imul(this.#step, 0x9e3779b1) >>> 16) % (Starts.FARTHEST + 30);
+  }
+}

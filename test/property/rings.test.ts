@@ -1,6 +1,7 @@
 // Objective: small rings do exactly what a plain model does, whatever the order of operations.
 // Operations: every sequence of up to six operations by all sides, on rings of one to five slots; then longer ones
-// drawn at random.  The rings are not new for each sequence: they go round, so every position is met.
+// drawn at random; with packets at the start of their buffers, and at an offset of its own in every slot.  The rings are
+// not new for each sequence: they go round, so every position is met.
 //
 // A failure prints the command that repeats it.
 
@@ -9,7 +10,7 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { open, type Port } from '../../src/client/index.ts';
 import { frame, markOf, ownModule, using } from '../harness.ts';
-import { FilledModel, PipeModel } from './models.ts';
+import { FilledModel, PipeModel, Starts } from './models.ts';
 
 ownModule();
 
@@ -28,6 +29,9 @@ interface Subject {
 
 type Make = (slots: number, work: (subject: Subject) => void) => Promise<void>;
 
+/** Where packets are to start in their buffers. */
+const starts = new Starts();
+
 let mark = 0;
 /** Puts up to `count` new frames into a TX ring, as far as there is room, and syncs. @returns their numbers */
 function send(port: Port, count: number): number[] {
@@ -35,7 +39,10 @@ function send(port: Port, count: number): number[] {
   const sent: number[] = [];
   for (; sent.length < count && ring.space > 0; ring.publish(ring.next(ring.head))) {
     mark = (mark + 1) >>> 0;
+    const offset = ring.hasOffsets ? starts.sends(mark) : 0;
+    if (ring.hasOffsets) ring.setOffset(ring.head, Math.min(offset, Starts.FARTHEST));
     ring.put(ring.head, frame({ mark, src: port.name.endsWith('2') ? 2 : 1 }));
+    if (offset > Starts.FARTHEST) ring.setOffset(ring.head, offset);
     sent.push(mark);
   }
   port.txSync();
@@ -45,13 +52,21 @@ function send(port: Port, count: number): number[] {
 function shownBy(port: Port): number[] {
   const ring = port.rxRings[0]!;
   const marks: number[] = [];
-  for (let slot = ring.head; slot !== ring.tail; slot = ring.next(slot)) marks.push(markOf(ring.frame(slot)));
+  for (let slot = ring.head; slot !== ring.tail; slot = ring.next(slot)) {
+    const mark = markOf(ring.frame(slot));
+    marks.push(mark);
+    const swapped = port.name.includes('}') ? mark : undefined;
+    assert.equal(ring.offset(slot), ring.hasOffsets ? starts.expected(ring, slot, swapped) : 0, 'its start');
+  }
   return marks;
 }
 
-/** Gives the first slots shown up, without a sync. */
+/** Gives the first slots shown up, without a sync; the next packets there are to start elsewhere. */
 function release(port: Port, count: number): void {
   const ring = port.rxRings[0]!;
+  if (ring.hasOffsets)
+    for (let i = 0, slot = ring.head; i < count; i++, slot = ring.next(slot))
+      ring.setOffset(slot, starts.receives(ring, slot));
   ring.publish(ring.after(ring.head, count));
 }
 
@@ -62,92 +77,104 @@ function read(port: Port, model: PipeModel | FilledModel, count: number): void {
   release(port, available);
 }
 
-const pipe: Make = (slots, work) => {
-  const conf = `@conf:slots=${slots}`;
-  return using([open(`netmap:prop${slots}{1${conf}`), open(`netmap:prop${slots}}1${conf}`)], (a, b) => {
-    const model = new PipeModel(slots);
-    const subject: Subject = {
-      operations: {
-        send1: () => model.send(send(a, 1)),
-        send2: () => model.send(send(a, 2)),
-        txsync: () => model.send(send(a, 0)),
-        read1: () => read(b, model, 1),
-        readall: () => read(b, model, slots),
-        rxsync() {
-          b.rxSync();
-          model.sync();
-        },
-      },
-      compare() {
-        assert.equal(a.txRings[0]!.space, model.space, 'the sender’s space');
-        assert.deepEqual(shownBy(b), model.shown, 'what the receiver is shown');
-      },
-      empty() {
-        for (const step of ['rxsync', 'readall', 'rxsync', 'txsync']) subject.operations[step]!();
-        subject.compare();
-        assert.equal(model.space, slots - 1);
-      },
-    };
-    work(subject);
-  });
-};
+type Options = { offsets?: { max: number } };
+const WITH_OFFSETS: Options = { offsets: { max: Starts.FARTHEST } };
 
-const vale: Make = (slots, work) => {
-  const names = ['s1', 's2', `r@conf:slots=${slots}`].map((port) => `valep${slots}:${port}`);
-  return using(
-    names.map((name) => open(name)),
-    (s1, s2, r) =>
-      using([open(`valep${slots}:r/r`)], (monitor) => {
-        const port = new FilledModel(slots);
-        const watching = new FilledModel(slots);
-        const deliver = (sender: Port, count: number) => {
-          const taken = port.deliver(send(sender, count));
-          watching.observe(taken);
-        };
-        const sync = (real: Port, model: FilledModel) => {
-          real.rxSync();
-          model.sync();
-        };
+const pipeWith =
+  (options: Options): Make =>
+  (slots, work) => {
+    const ends = ['{1', '}1'].map((end) => `netmap:prop${slots}${end}@conf:slots=${slots}`);
+    return using(
+      ends.map((end) => open(end, options)),
+      (...ports) => {
+        const [a, b] = ports as [Port, Port];
+        const model = new PipeModel(slots);
         const subject: Subject = {
           operations: {
-            one1: () => deliver(s1, 1),
-            one3: () => deliver(s1, 3),
-            two1: () => deliver(s2, 1),
-            read1: () => read(r, port, 1),
-            rxsync: () => sync(r, port),
-            watch() {
-              read(monitor, watching, slots);
-              sync(monitor, watching);
+            send1: () => model.send(send(a, 1)),
+            send2: () => model.send(send(a, 2)),
+            txsync: () => model.send(send(a, 0)),
+            read1: () => read(b, model, 1),
+            readall: () => read(b, model, slots),
+            rxsync() {
+              b.rxSync();
+              model.sync();
             },
           },
           compare() {
-            assert.deepEqual(shownBy(r), port.shown, 'what the receiver is shown');
-            assert.deepEqual(shownBy(monitor), watching.shown, 'what the monitor is shown');
+            assert.equal(a.txRings[0]!.space, model.space, 'the sender’s space');
+            assert.deepEqual(shownBy(b), model.shown, 'what the receiver is shown');
           },
           empty() {
-            for (const [real, model] of [
-              [r, port],
-              [monitor, watching],
-            ] as const) {
-              sync(real, model);
-              read(real, model, slots);
-              sync(real, model);
-            }
-            // Broadcasts of one sender reach the other, too; nobody reads there.
-            for (const sender of [s1, s2]) {
-              sender.rxSync();
-              release(sender, sender.rxRings[0]!.space);
-              sender.rxSync();
-            }
+            for (const step of ['rxsync', 'readall', 'rxsync', 'txsync']) subject.operations[step]!();
             subject.compare();
-            const drops = (real: Port) => real.drops['receiver ring full'] ?? 0;
-            assert.equal(drops(s1) + drops(s2), port.lost, 'what was dropped');
+            assert.equal(model.space, slots - 1);
           },
         };
         work(subject);
-      }),
-  );
-};
+      },
+    );
+  };
+
+const valeWith =
+  (options: Options): Make =>
+  (slots, work) => {
+    const names = ['s1', 's2', `r@conf:slots=${slots}`].map((port) => `valep${slots}:${port}`);
+    return using(
+      names.map((name) => open(name, options)),
+      (...ports) =>
+        using([open(`valep${slots}:r/r`, options)], (monitor) => {
+          const [s1, s2, r] = ports as [Port, Port, Port];
+          const port = new FilledModel(slots);
+          const watching = new FilledModel(slots);
+          const deliver = (sender: Port, count: number) => {
+            const taken = port.deliver(send(sender, count));
+            watching.observe(taken);
+          };
+          const sync = (real: Port, model: FilledModel) => {
+            real.rxSync();
+            model.sync();
+          };
+          const subject: Subject = {
+            operations: {
+              one1: () => deliver(s1, 1),
+              one3: () => deliver(s1, 3),
+              two1: () => deliver(s2, 1),
+              read1: () => read(r, port, 1),
+              rxsync: () => sync(r, port),
+              watch() {
+                read(monitor, watching, slots);
+                sync(monitor, watching);
+              },
+            },
+            compare() {
+              assert.deepEqual(shownBy(r), port.shown, 'what the receiver is shown');
+              assert.deepEqual(shownBy(monitor), watching.shown, 'what the monitor is shown');
+            },
+            empty() {
+              for (const [real, model] of [
+                [r, port],
+                [monitor, watching],
+              ] as const) {
+                sync(real, model);
+                read(real, model, slots);
+                sync(real, model);
+              }
+              // Broadcasts of one sender reach the other, too; nobody reads there.
+              for (const sender of [s1, s2]) {
+                sender.rxSync();
+                release(sender, sender.rxRings[0]!.space);
+                sender.rxSync();
+              }
+              subject.compare();
+              const drops = (real: Port) => real.drops['receiver ring full'] ?? 0;
+              assert.equal(drops(s1) + drops(s2), port.lost, 'what was dropped');
+            },
+          };
+          work(subject);
+        }),
+    );
+  };
 
 /** The same with a zero-copy monitor at the receiver: it sees what was read, once that is given back. */
 const zeroCopy: Make = (slots, work) => {
@@ -194,9 +221,16 @@ const zeroCopy: Make = (slots, work) => {
   );
 };
 
-const SUBJECTS: Readonly<Record<string, Make>> = { pipe, vale, zerocopy: zeroCopy };
+const SUBJECTS: Readonly<Record<string, Make>> = {
+  pipe: pipeWith({}),
+  vale: valeWith({}),
+  zerocopy: zeroCopy,
+  'pipe-offsets': pipeWith(WITH_OFFSETS),
+  'vale-offsets': valeWith(WITH_OFFSETS),
+};
 
 function play(subject: Subject, names: readonly string[]): void {
+  starts.restart();
   for (const name of names) {
     subject.operations[name]!();
     subject.compare();
