@@ -17,6 +17,15 @@ export interface Region {
   readonly bufs: Pool;
   /** Adapters that live in it; it goes with the last. */
   users: number;
+  /** Has been told of its size, and will be told when it goes. */
+  readonly account: Account | undefined;
+}
+
+/** Somebody whose memory is limited. */
+export interface Account {
+  /** @throws NetmapError ENOMEM: that would be too much. */
+  charge(bytes: number, forWhat: string): void;
+  refund(bytes: number): void;
 }
 
 /** Private state: what only trusted processes map. */
@@ -36,6 +45,7 @@ export class Memory {
   /** Slots of what is mapped and is no region: the rings of NICs' queues. */
   readonly #deviceSlots = new Set<number>();
   #nextStateSlot = 0;
+  #account: Account | undefined;
 
   constructor(arena: Arena) {
     this.arena = arena;
@@ -54,7 +64,17 @@ export class Memory {
     return [...this.#regions.values()].some((region) => region.memId === memId);
   }
 
-  /** @throws NetmapError ENOMEM: more than the machine has left. */
+  /** Has regions that `work` makes charged to somebody. */
+  charging<T>(account: Account | undefined, work: () => T): T {
+    this.#account = account;
+    try {
+      return work();
+    } finally {
+      this.#account = undefined;
+    }
+  }
+
+  /** @throws NetmapError ENOMEM: more than the machine has left, or than whom it is charged to may have. */
   createRegion(geometry: Geometry, forWhat: string, id?: number): Region {
     const available = os.availableMemory();
     if (geometry.size > available) {
@@ -63,13 +83,20 @@ export class Memory {
         `Cannot open "${forWhat}": its rings and buffers need ${mib(geometry.size)} MiB, the machine has ${mib(available)} MiB left; ask for fewer slots or extra buffers`,
       );
     }
-    const { fd, size, ino } = os.createObject('netmap-region', geometry.size);
-    return this.addRegion({ pid: process.pid, fd, size, ino }, geometry, id);
+    const account = this.#account;
+    account?.charge(geometry.size, forWhat);
+    try {
+      const { fd, size, ino } = os.createObject('netmap-region', geometry.size);
+      return this.addRegion({ pid: process.pid, fd, size, ino }, geometry, id, account);
+    } catch (error) {
+      account?.refund(geometry.size);
+      throw error;
+    }
   }
 
   /** Makes a region of an object that this process holds. */
-  addRegion(object: ObjectRef, geometry: Geometry, id?: number): Region {
-    return this.adoptRegion(this.#freeRegionSlot(), id ?? this.#freeMemId(), object, geometry);
+  addRegion(object: ObjectRef, geometry: Geometry, id?: number, account?: Account): Region {
+    return this.adoptRegion(this.#freeRegionSlot(), id ?? this.#freeMemId(), object, geometry, account);
   }
 
   /** The region that lies in an object, if one does. */
@@ -78,7 +105,7 @@ export class Memory {
   }
 
   /** Takes over a region that exists. */
-  adoptRegion(slot: number, memId: number, object: ObjectRef, geometry: Geometry): Region {
+  adoptRegion(slot: number, memId: number, object: ObjectRef, geometry: Geometry, account?: Account): Region {
     const region: Region = {
       slot,
       memId,
@@ -88,6 +115,7 @@ export class Memory {
       rings: new Pool(geometry.rings.count),
       bufs: new Pool(geometry.bufs.count, NM_RESERVED_BUFS),
       users: 0,
+      account,
     };
     this.#regions.set(slot, region);
     this.#lastMemId = Math.max(memId, 1);
@@ -106,6 +134,7 @@ export class Memory {
     if (--region.users > 0) return;
     this.#regions.delete(region.slot);
     os.closeFd(region.object.fd);
+    region.account?.refund(region.geometry.size);
   }
 
   /** Has the region mapped for as long as `work` takes; `base` is its address in the module's arena. */

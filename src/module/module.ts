@@ -9,7 +9,14 @@ import { Bells } from '../dataplane/bells.ts';
 import { instantiate } from '../dataplane/dataplane.ts';
 import { Arena } from '../mem/arena.ts';
 import { type ObjectRef, os } from '../os/index.ts';
-import type { HelloReply, RegisterReply, RegisterRequest, Reply, Status } from '../protocol/messages.ts';
+import type {
+  HelloReply,
+  PortInfo,
+  RegisterReply,
+  RegisterRequest,
+  Reply,
+  Status,
+} from '../protocol/messages.ts';
 import type { Adapter, AttachedNic, ValePort } from './adapter.ts';
 import { restore } from './adopt.ts';
 import { takeMemory } from './extmem.ts';
@@ -17,7 +24,7 @@ import { type RegistryRecord, readRecord, writeRecord } from './journal.ts';
 import { Isolation } from './isolation.ts';
 import { Links, type Pair } from './links.ts';
 import { Memory } from './memory.ts';
-import { RegionUsers } from './permission.ts';
+import { GuestMemory, RegionUsers } from './permission.ts';
 import { type PollingRequest, pollersFor } from './polling.ts';
 import { Proxies } from './proxies.ts';
 import { recordOf } from './record.ts';
@@ -64,6 +71,7 @@ export class Module {
   readonly proxies: Proxies;
   readonly isolation: Isolation;
   readonly #users = new RegionUsers();
+  readonly #guestMemory: GuestMemory;
   readonly #links: Links;
   readonly #lost: NodeJS.Timeout;
   #nextToken = 1;
@@ -85,6 +93,7 @@ export class Module {
     this.registry = new Registry(new Memory(this.#arena), this.#systemAddress, dataPlane, () =>
       bells.ringCollected(),
     );
+    this.#guestMemory = new GuestMemory(this.registry.ports.parameters);
     const record = old && readRecord(this.#arena, this.#systemAddress);
     if (record) this.#adopt(record);
     const { view } = this.#arena;
@@ -156,7 +165,8 @@ export class Module {
     const wanted = request.memId;
     if (memory.hasRegion(wanted)) this.#users.check(memory.regionById(wanted), client.uid, request.name);
     return this.change((registry) => {
-      const reply = registry.register(client, request);
+      const account = this.#guestMemory.accountOf(client.uid);
+      const reply = memory.charging(account, () => registry.register(client, request));
       if (client.internal) return reply;
       try {
         this.#users.claim(registrations.get(reply.registration)!.adapter.region, client.uid, request.name);
@@ -166,6 +176,12 @@ export class Module {
       }
       return reply;
     });
+  }
+
+  /** PORT_INFO_GET, which may make the port that it is about. */
+  portInfo(uid: number, request: RegisterRequest): PortInfo {
+    const account = this.#guestMemory.accountOf(uid);
+    return this.registry.memory.charging(account, () => this.registry.portInfo(request));
   }
 
   /** The same for a client that maps only its own region. @returns the ticket for its descriptors besides. */

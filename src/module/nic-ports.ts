@@ -22,10 +22,8 @@ import type { Parameters } from './parameters.ts';
 import type { PortSizes } from './plan.ts';
 import { PortTable } from './port-table.ts';
 import { emptyRing, isHost, type Ring, stockRing, transmits } from './rings.ts';
-import { range, type Stock, Undo } from './stock.ts';
+import { GLOBAL_REGION, range, type Stock, Undo } from './stock.ts';
 
-/** nr_mem_id of the region that NICs share. */
-const GLOBAL_REGION = 1;
 /** In the syncs that the module itself runs. */
 const MODULE_TOKEN = 0xffffffff;
 

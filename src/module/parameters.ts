@@ -48,6 +48,8 @@ export class Parameters {
       'NICs are taken by 0: their driver, or else the stack on its behalf; 1: their driver only; 2: the stack',
     );
     this.#add('generic_ringsize', 1024, 64, 4096, 'slots of a ring of a NIC');
+    this.#add('guest_mem', 256, 0, 1_048_576, 'MiB of memory that the ports of another user may have');
+    this.#add('guest_mem_total', 1024, 0, 1_048_576, 'MiB that those of all other users may have together');
     this.#pool('', 'the global region (id 1)', {
       if: [1024, 100],
       ring: [36_864, 200],

@@ -4,8 +4,10 @@
 import { NetmapError } from '../abi/errors.ts';
 import type { Peer } from '../os/index.ts';
 import type { Operation, RegisterRequest } from '../protocol/messages.ts';
-import type { Region } from './memory.ts';
+import type { Account, Region } from './memory.ts';
 import { MONITOR_FLAGS } from './monitors.ts';
+import type { Parameters } from './parameters.ts';
+import { GLOBAL_REGION } from './stock.ts';
 
 const GUEST_OPERATIONS: ReadonlySet<Operation> = new Set([
   'hello',
@@ -36,8 +38,17 @@ export function checkGuest(operation: Operation): void {
   );
 }
 
-/** @throws NetmapError EACCES: it is about frames, or interfaces, of others. */
-export function checkGuestRequest({ name, flags }: Pick<RegisterRequest, 'name' | 'flags'>): void {
+/** @throws NetmapError EACCES: it is about frames, interfaces, or memory of others. */
+export function checkGuestRequest({
+  name,
+  flags,
+  memId,
+}: Pick<RegisterRequest, 'name' | 'flags' | 'memId'>): void {
+  if (memId === GLOBAL_REGION)
+    throw new NetmapError(
+      'EACCES',
+      `Cannot open "${name}" in memory region ${GLOBAL_REGION}: it is that of network interfaces; name none, or one of your own`,
+    );
   if (!name.startsWith('vale'))
     throw new NetmapError(
       'EACCES',
@@ -69,4 +80,52 @@ export class RegionUsers {
         `Cannot open "${name}": its memory belongs to uid ${user}; open a port of another name`,
       );
   }
+}
+
+const MIB = 2 ** 20;
+
+/** What memory regions of other users take, and may take: parameters guest_mem and guest_mem_total. */
+export class GuestMemory {
+  readonly #parameters: Parameters;
+  /** Bytes by user. */
+  readonly #taken = new Map<number, number>();
+
+  constructor(parameters: Parameters) {
+    this.#parameters = parameters;
+  }
+
+  /** What a user's regions are charged to; the module's own user has no limit. */
+  accountOf(uid: number): Account | undefined {
+    if (uid === OWN_UID) return undefined;
+    return {
+      charge: (bytes, forWhat) => this.#charge(uid, bytes, forWhat),
+      refund: (bytes) => this.#add(uid, -bytes),
+    };
+  }
+
+  #charge(uid: number, bytes: number, forWhat: string): void {
+    const all = [...this.#taken.values()].reduce((sum, taken) => sum + taken, 0);
+    this.#check('guest_mem', `uid ${uid} has`, this.#taken.get(uid) ?? 0, bytes, forWhat);
+    this.#check('guest_mem_total', 'other users have', all, bytes, forWhat);
+    this.#add(uid, bytes);
+  }
+
+  #check(parameter: string, who: string, taken: number, bytes: number, forWhat: string): void {
+    const most = this.#parameters.get(parameter);
+    if (taken + bytes <= most * MIB) return;
+    throw new NetmapError(
+      'ENOMEM',
+      `Cannot open "${forWhat}": its rings and buffers need ${mib(bytes)} MiB, and ${who} ${mib(taken)} of ${most} MiB already; close other ports, ask for fewer slots, or have uid ${OWN_UID} raise ${parameter} ("nm-ctl ${parameter}=...")`,
+    );
+  }
+
+  #add(uid: number, bytes: number): void {
+    const taken = (this.#taken.get(uid) ?? 0) + bytes;
+    if (taken > 0) this.#taken.set(uid, taken);
+    else this.#taken.delete(uid);
+  }
+}
+
+function mib(bytes: number): string {
+  return (bytes / MIB).toFixed(1);
 }

@@ -143,9 +143,14 @@ class Connection {
     return isGuest(this.#peer);
   }
 
+  /** Whose memory that of its ports is. */
+  get uid(): number {
+    return memoryUser(this.#peer);
+  }
+
   /** Takes a client in; of guests only what the system says of them is believed. */
   introduce(said: Introduction): Client {
-    if (!this.isGuest) return this.module.hello(said, memoryUser(this.#peer));
+    if (!this.isGuest) return this.module.hello(said, this.uid);
     const { pid, uid } = this.#peer;
     return this.module.hello({ pid, startTime: os.startTime(pid), isolated: true }, uid);
   }
@@ -153,7 +158,7 @@ class Connection {
   /** Gives what a ticket is good for to whoever is at the other end, and hangs up. */
   handOver(id: number, ticket: string): void {
     const answer = `${JSON.stringify({ id, ok: {} })}\n`;
-    const peer = { ...this.#peer, uid: memoryUser(this.#peer) };
+    const peer = { ...this.#peer, uid: this.uid };
     this.module.isolation.collect(ticket, peer, descriptorOf(this.#socket), answer);
     this.#socket.end();
   }
@@ -202,9 +207,9 @@ const handlers: { [O in Operation]: Handler<O> } = {
     await connection.module.release(connection.requireClient(), registration);
     return {};
   },
-  portInfo(request, { module, isGuest: guest }) {
-    if (guest) checkGuestRequest(request);
-    return module.registry.portInfo(request);
+  portInfo(request, connection) {
+    if (connection.isGuest) checkGuestRequest(request);
+    return connection.module.portInfo(connection.uid, request);
   },
   async valeAttach(request, { module }) {
     checkAttach(request);

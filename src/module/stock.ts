@@ -7,8 +7,8 @@ import type { PortSizes } from './plan.ts';
 import type { PortTable, SwitchPort } from './port-table.ts';
 import { createRing, destroyRing, type Ring, type RingPlan } from './rings.ts';
 
-/** nr_mem_id of the region that null ports, and later NICs, share. */
-const GLOBAL_REGION = 1;
+/** nr_mem_id of the region that NICs and null ports share. */
+export const GLOBAL_REGION = 1;
 
 /** Regions and rings for those who make adapters, each taken with the step that gives it back. */
 export class Stock {

@@ -50,6 +50,7 @@ const refused = {
   frames: await ask(frames),
   samePort: await codeOf(() => nm.open('vale0:owner')),
   memoryOfOwner: await codeOf(() => nm.open(`vale0:other@${process.argv[2]}`)),
+  memoryOfInterfaces: await codeOf(() => nm.open('vale0:other@1')),
   monitor: await codeOf(() => nm.open('vale0:owner/t')),
   direct2: await codeOf(() => nm.open('vale0:direct2', { isolated: false })),
 };
