@@ -53,17 +53,17 @@ const SHORTEST: u32 = 14;
 
 /** Where this process has a queue's rings, 0 if it has not mapped them. */
 @inline
-function queueOf(kring: u32): u32 {
+export function queueOf(kring: u32): u32 {
   return load<u32>(ARENA_REGION_BASES + (load<u32>(kring, KR_QUEUE_SLOT) << 2));
 }
 
 @inline
-function part(kring: u32, ring: u32, word: u32): u32 {
+export function part(kring: u32, ring: u32, word: u32): u32 {
   return load<u32>(kring + ring + word);
 }
 
 /** Enters a ring whose queue is there; else what its sync answers. */
-function begin(kring: u32, token: u32): u32 {
+export function begin(kring: u32, token: u32): u32 {
   if (!enter(kring, token)) return SYNC_BUSY;
   noBells();
   if (!load<u32>(kring, KR_ORPHAN) && queueOf(kring) != 0) return 0;

@@ -75,8 +75,9 @@ function announce(options: PktGenOptions): void {
 function banner(options: PktGenOptions, port: Port, queues: number): void {
   const { fn, ifname, threads, cpus } = options;
   if (port.nic) {
-    const why = port.nic.why ? `; not native: ${port.nic.why}` : '';
-    D('main', `${ifname} by AF_XDP, ${port.nic.mode} mode${why}`);
+    const { mode, why } = port.nic;
+    const by = mode === 'emulated' ? 'packet sockets' : 'AF_XDP';
+    D('main', `${ifname} by ${by}, ${mode} mode${why ? `; no better: ${why}` : ''}`);
   }
   console.log(`${VERBS[fn]} ${ifname}: ${queues} queues, ${threads} threads and ${cpus} cpus.`);
   if (options.verbose > 0) {

@@ -77,6 +77,10 @@ export const KR_REINITS = 168; //     u32  times the application broke the ring 
 export const KR_TAIL = 176; //        u64  VALE rx: first slot not shown as finished | its lap << 32
 
 export const KR_POSTED = 184; //      u32  NIC rx: first slot that the kernel has not been given
+// Of a ring whose queue is a packet socket's: RL_DESC and RL_MASK of KR_FRAMES say where its frames are, and how many
+export const KR_FRAME_SIZE = 188; //  u32  (c) bytes of one
+//      KR_POSTED                      u32  first frame that has not been dealt with
+export const KR_HANDED = 192; //      u32  first one that is not the kernel's again
 
 export const KR_PACKETS = 256; //     u64
 export const KR_BYTES = 264; //       u64
@@ -264,6 +268,7 @@ export const SYNC_REINIT = 8; //     the application broke the ring, it was rese
 export const SYNC_ERROR = 16; //     nothing done, EIO: a monitor cannot send, or what it watched is closed
 export const SYNC_LOOKUP = 32; //    nothing done: the switch has another lookup, load it and call again
 export const SYNC_KICK = 64; //      the kernel is to be told that there is something to send
+export const SYNC_FETCH = 128; //    the ring is still ours: a long frame is to be read from the kernel
 
 // Scratch area of a thread
 export const SC_BELL_COUNT = 0; //   u32
@@ -273,6 +278,9 @@ export const SC_QUEUES = 8192; //    per destination ring: head u16, tail u16, s
 export const SC_ACTIVE = 49152; //   u32 list of destination rings in use
 export const SC_ENTRIES = 65536; //  u64 per slot of the batch
 export const SC_TOLD = 98304; //     u64 per entry: what a process that decides has said of its packet
+/** In their place, of a packet socket: a frame that is longer than the kernel's ring holds. */
+export const SC_LONG = 65536;
+export const LONG_SIZE = 131072;
 export const SC_RUNS = 131072; //   u64 per run of entries, see assembly/runs.ts
 export const SC_HEADERS = 196608; // 512 bytes for headers under conversion, see assembly/offload.ts
 export const SC_ALSO = 198656; //    u32 x 256: further destinations of the packet that a lookup is looking at

@@ -27,6 +27,9 @@ export interface OpenOptions extends PortWishes {
   /** Rings each way, 1 to 16 (pipes: 256); beyond is cut off. */
   txRings?: number;
   rxRings?: number;
+  /** Of the host stack, each way, 1 to 16; only who opens an interface first is asked. */
+  hostTxRings?: number;
+  hostRxRings?: number;
   /** Slots per ring, 1 to 4096; beyond is cut off. */
   txSlots?: number;
   rxSlots?: number;
@@ -181,6 +184,8 @@ function registerRequest(parsed: PortName, options: OpenOptions): RegisterReques
     memId: parsed.memId,
     txRings: options.txRings ?? conf.txRings,
     rxRings: options.rxRings ?? conf.rxRings,
+    hostTxRings: options.hostTxRings ?? conf.hostTxRings,
+    hostRxRings: options.hostRxRings ?? conf.hostRxRings,
     txSlots: options.txSlots ?? conf.txSlots,
     rxSlots: options.rxSlots ?? conf.rxSlots,
     extraBufs,

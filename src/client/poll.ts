@@ -41,7 +41,7 @@ export interface PollOptions {
   timeoutMs?: number;
 }
 
-/** Where a ring could not be armed because enough others sleep on it, it is looked at by the clock. */
+/** Where nobody will ring, as enough others sleep on a ring, it is looked at by the clock. */
 const CROWDED_MS = 1;
 
 /**
@@ -170,12 +170,13 @@ function waitedFor({ port, events }: PortTarget): Ring[] {
 /**
  * Hangs the bells on the rings.  Nobody takes them off again: a ring gives its bell up when it
  * rings it, and one rung too many costs a look.
- * @returns true if some ring has no place left for another sleeper
+ * @returns true if some ring has no place left for another sleeper, or there is room that nobody will tell of
  */
 function arm(targets: readonly PortTarget[], bells: ReadonlyMap<Waker, Bell>): boolean {
   let crowded = false;
   for (const target of targets) {
     const { isolated, runtime } = target.port;
+    if (target.events !== 'in' && target.port.waitsByClock) crowded = true;
     for (const ring of waitedFor(target)) {
       const armed = isolated
         ? isolated.arm(ring.kring)
@@ -235,12 +236,15 @@ function pollFds(targets: readonly PollTarget[], bells: Iterable<Bell>, timeoutM
   let count = 0;
   for (const target of targets) if ('fd' in target) putFd(count++, target.fd, EVENT_BITS[target.events]);
   if (count === 0 && timeoutMs === 0) return 0;
+  const firstOfNics = count;
   for (const target of targets) {
     if (!('port' in target)) continue;
     for (const { fd, events } of target.port.waitFds(target.events)) putFd(count++, fd, EVENT_BITS[events]);
   }
+  const endOfNics = count;
   for (const { fd } of bells) putFd(count++, fd, POLLIN);
   os.poll(new Uint8Array(pollfds.buffer), count, timeoutMs);
+  clearErrors(pollfds, firstOfNics, endOfNics);
   let at = 0;
   let ready = 0;
   for (const target of targets) {
@@ -249,6 +253,13 @@ function pollFds(targets: readonly PollTarget[], bells: Iterable<Bell>, timeoutM
     if (target.revents !== 0) ready++;
   }
   return ready;
+}
+
+/** What has become of an interface is seen by syncs; left there, it would end every further sleep at once. */
+function clearErrors(records: DataView, from: number, to: number): void {
+  for (let i = from; i < to; i++) {
+    if (records.getInt16(i * 8 + 6, true) & POLLERR) os.clearError(records.getInt32(i * 8, true));
+  }
 }
 
 function nicFds(target: PollTarget): readonly { fd: number; events: 'in' | 'out' }[] {
@@ -330,6 +341,7 @@ async function readyElsewhere(
   writePollFds(fds, [...nics, { fd: calledOff, events: 'in' }]);
   try {
     await os.pollElsewhere(fds, nics.length + 1, Number.isFinite(timeoutMs) ? timeoutMs : -1);
+    clearErrors(new DataView(fds.buffer), 0, nics.length);
   } finally {
     signal.removeEventListener('abort', callOff);
     os.closeFd(calledOff);

@@ -92,7 +92,10 @@ export class Port implements Disposable {
       vale: [dataPlane.valeTxSync, dataPlane.valeRxSync],
       pipe: [dataPlane.pipeTxSync, dataPlane.pipeRxSync],
       lookup: [dataPlane.lookupTxSync, dataPlane.valeRxSync],
-      nic: [dataPlane.nicTxSync, dataPlane.nicRxSync],
+      nic:
+        reply.nic?.mode === 'emulated'
+          ? [dataPlane.packetTxSync, dataPlane.packetRxSync]
+          : [dataPlane.nicTxSync, dataPlane.nicRxSync],
       null: [nothing, nothing],
       monitor: [() => st.SYNC_ERROR, dataPlane.valeRxSync], // Its ring is filled as a switch port's is.
     };
@@ -159,15 +162,18 @@ export class Port implements Disposable {
     return this.#reply.ifOfs;
   }
 
-  /** Of a network interface: how its frames are taken, by the driver or the stack, and why not better. */
-  get nic(): { mode: 'native' | 'generic'; why: string } | undefined {
+  /** Of a network interface: how its frames are taken, and why not better. */
+  get nic(): { mode: 'native' | 'generic' | 'emulated'; why: string } | undefined {
     return this.#reply.nic;
   }
 
   /** Whole port's sizes, as PORT_INFO_GET tells them. */
-  get info(): Pick<RegisterReply, 'txRings' | 'rxRings' | 'txSlots' | 'rxSlots'> {
-    const { txRings, rxRings, txSlots, rxSlots } = this.#reply;
-    return { txRings, rxRings, txSlots, rxSlots };
+  get info(): Pick<
+    RegisterReply,
+    'txRings' | 'rxRings' | 'hostTxRings' | 'hostRxRings' | 'txSlots' | 'rxSlots'
+  > {
+    const { txRings, rxRings, hostTxRings, hostRxRings, txSlots, rxSlots } = this.#reply;
+    return { txRings, rxRings, hostTxRings, hostRxRings, txSlots, rxSlots };
   }
 
   /** For the data plane's own frame loops; applications have no business here. */
@@ -236,12 +242,17 @@ export class Port implements Disposable {
     return this.#waitFds[events];
   }
 
+  /** A packet socket is always writable: room in its ring is looked for by the clock. */
+  get waitsByClock(): boolean {
+    return this.#reply.nic?.mode === 'emulated';
+  }
+
   #findWaitFds(events: 'in' | 'out' | 'both'): WaitFd[] {
     const of = (rings: readonly Ring[], events: 'in' | 'out') =>
       rings.map(({ ringId }) => ({ fd: this.#queues!.fds.get(ringId)!, events }));
     return [
       ...(events === 'out' ? [] : of(this.rxRings, 'in')),
-      ...(events === 'in' ? [] : of(this.txRings, 'out')),
+      ...(events === 'in' || this.waitsByClock ? [] : of(this.txRings, 'out')),
     ];
   }
 
@@ -258,7 +269,12 @@ export class Port implements Disposable {
   rxSyncRing(ring: Ring): number {
     if (ring.forwards && this.#reply.kind === 'nic') this.#forward(ring);
     if (this.#isolated) return this.#isolated.sync(ring.kring);
-    const answer = this.#rx(this.#state.address, ring.kring, this.#runtime.token, this.#reply.state.slot);
+    let answer = this.#rx(this.#state.address, ring.kring, this.#runtime.token, this.#reply.state.slot);
+    while (answer & st.SYNC_FETCH) {
+      const { arena, dataPlane } = this.#runtime;
+      const length = this.#queues!.receive(ring.ringId, arena.scratch + st.SC_LONG, st.LONG_SIZE);
+      answer = dataPlane.packetFetched(ring.kring, length);
+    }
     if (answer & st.SYNC_RING_BELLS) this.#runtime.bells.ringCollected();
     return answer;
   }
@@ -269,8 +285,9 @@ export class Port implements Disposable {
    */
   #forward(ring: Ring): void {
     const { txRings: nicRings } = this.#reply;
-    const fromHost = ring.ringId === nicRings;
-    const targets = this.txRings.filter(({ ringId }) => (ringId === nicRings) !== fromHost);
+    const isHost = ({ ringId }: Ring) => ringId >= nicRings;
+    const fromHost = isHost(ring);
+    const targets = this.txRings.filter((target) => isHost(target) !== fromHost);
     if (fromHost && targets.length < nicRings) return;
     for (const target of targets) {
       const { head, space } = target;

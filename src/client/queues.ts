@@ -71,6 +71,11 @@ export class Queues {
     }
   }
 
+  /** Reads a frame that was too long for a queue's ring. @returns its length, -1 where there is none */
+  receive(index: number, address: number, size: number): number {
+    return os.receive(this.#fds.get(index)!, this.#arena.systemAddress(address), size);
+  }
+
   close(): void {
     for (const mapping of this.#mappings.splice(0)) this.#arena.unmapDevice(mapping);
     for (const fd of [...this.#fds.values(), ...this.#held.splice(0)]) os.closeFd(fd);

@@ -19,6 +19,10 @@ export interface DataPlane {
   readonly table: WebAssembly.Table;
   nicTxSync(state: number, kring: number, token: number, stateSlot: number): number;
   nicRxSync(state: number, kring: number, token: number): number;
+  packetTxSync(state: number, kring: number, token: number, stateSlot: number): number;
+  packetRxSync(state: number, kring: number, token: number): number;
+  /** After SYNC_FETCH. @param length  of what has been read to SC_LONG of the scratch area, -1 if nothing has */
+  packetFetched(kring: number, length: number): number;
   /** @returns slots of the TX ring filled with what an RX ring gives back marked NS_FORWARD */
   forwardMarked(rxKring: number, head: number, txKring: number, txHead: number, space: number): number;
   pipeTxSync(state: number, kring: number, token: number, stateSlot: number): number;

@@ -59,9 +59,9 @@ export function ringSize(slots: number): number {
   return RING_SLOTS + SLOT_SIZE * slots;
 }
 
-/** Bytes of a netmap_if for so many rings; a host ring each way is always counted (spec api §1.3). */
-export function ifSize(txRings: number, rxRings: number): number {
-  return IF_RING_OFS + 8 * (txRings + 1 + rxRings + 1);
+/** Bytes of a netmap_if for so many rings; at least one host ring each way is counted (spec api §1.3). */
+export function ifSize(txRings: number, rxRings: number, hostTxRings = 0, hostRxRings = 0): number {
+  return IF_RING_OFS + 8 * (txRings + Math.max(hostTxRings, 1) + rxRings + Math.max(hostRxRings, 1));
 }
 
 function end(pool: PoolGeometry): number {

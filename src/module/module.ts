@@ -364,10 +364,10 @@ function ringPairs(nic: AttachedNic, name: string, rings: number): Pair[] {
 /** What an isolated client is told of its registration: nothing of private state, no descriptors. */
 function shownToIsolated(reply: RegisterReply, ticket: string): Reply<'registerIsolated'> {
   const { registration, adapter, kind, memSize, memId, txRings, rxRings, txSlots, rxSlots } = reply;
-  const { extraBufs, maxOffset, ifOfs, region, tx, rx } = reply;
+  const { hostTxRings, hostRxRings, extraBufs, maxOffset, ifOfs, region, tx, rx } = reply;
   const { ifs, rings, bufs } = region;
   const place = ({ index, ringOfs }: { index: number; ringOfs: number }) => ({ index, ringOfs });
-  const sizes = { memSize, memId, txRings, rxRings, txSlots, rxSlots };
+  const sizes = { memSize, memId, txRings, rxRings, hostTxRings, hostRxRings, txSlots, rxSlots };
   return {
     registration,
     adapter,

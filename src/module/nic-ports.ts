@@ -8,11 +8,13 @@ import type { DataPlane } from '../dataplane/dataplane.ts';
 import {
   type Egress,
   findInterface,
+  type HostRings,
   type Interface,
   type LinkNews,
   openDevice,
   openEndpoint,
   type Queue,
+  ringsOf,
   watchLinks,
 } from '../nic/index.ts';
 import { os } from '../os/index.ts';
@@ -45,14 +47,22 @@ export class NicPorts {
     this.#dataPlane = dataPlane;
   }
 
-  /** The port of that interface, made if nobody has it open. @throws NetmapError ENXIO, EINVAL, EPERM, ENOMEM. */
-  open(name: string, memId: number): NicPort {
+  /**
+   * The port of that interface, made if nobody has it open.
+   * @param hostRings  wanted then, 0 for one; what can be had is made
+   * @throws NetmapError ENXIO, EINVAL, EPERM, ENOMEM, EOPNOTSUPP.
+   */
+  open(name: string, memId: number, hostRings: HostRings): NicPort {
     const endpoint = this.endpoints.has(name);
     const nic = findInterface(name);
     if (!nic && !endpoint) throw noInterface(name);
     const known = nic && this.all.get(nic.index);
     if (known) return known;
-    const made = Undo.around((undo) => this.#create(endpoint ? name : nic!, memId || GLOBAL_REGION, undo));
+    const atMost = (count: number) => Math.min(count || 1, NM_BDG_MAXRINGS);
+    const host = { tx: atMost(hostRings.tx), rx: atMost(hostRings.rx) };
+    const made = Undo.around((undo) =>
+      this.#create(endpoint ? name : nic!, memId || GLOBAL_REGION, host, undo),
+    );
     this.all.set(made.interface.index, made);
     this.#endWatch ??= watchLinks((news) => this.#hear(news));
     return made;
@@ -64,7 +74,7 @@ export class NicPorts {
     if (!port) return;
     const longest = nic.mtu + 18;
     if (!gone && longest <= port.region.geometry.bufs.size) {
-      port.device.setMtu(nic.mtu);
+      port.device.follow(nic);
       return;
     }
     const { view } = this.#stock.memory.arena;
@@ -85,7 +95,14 @@ export class NicPorts {
     const nic = findInterface(name);
     const endpoint = this.endpoints.has(name);
     if (!nic && !endpoint) throw noInterface(name);
-    const count = endpoint ? 1 : queuesOf(nic!);
+    const { memory } = this.#stock;
+    const id = memId || GLOBAL_REGION;
+    const bufSize = memory.hasRegion(id)
+      ? memory.regionById(id).geometry.bufs.size
+      : this.#parameters.get('buf_size');
+    const count = endpoint
+      ? 1
+      : (this.all.get(nic!.index)?.device.rings ?? ringsOf(nic!, bufSize, this.#parameters.get('admode')));
     const slots = this.#parameters.get('generic_ringsize');
     const sizes = { txRings: count, rxRings: count, txSlots: slots, rxSlots: slots };
     return { sizes, region: memId || GLOBAL_REGION };
@@ -108,16 +125,28 @@ export class NicPorts {
   apply(port: NicPort): void {
     const { device } = port;
     const used = (rings: readonly Ring[], index: number) => (rings[index]?.users ?? 0) > 0;
-    const queues = range(port.rx.length);
+    const queues = range(Math.max(port.tx.length, port.rx.length));
     for (const index of queues) {
       if (used(port.tx, index) || used(port.rx, index)) this.#open(port, index);
     }
     for (const index of queues) {
-      if (!isHost(port.rx[index]!)) device.setReceive(index, used(port.rx, index));
+      if (index < device.rings) device.setReceive(index, used(port.rx, index));
     }
     device.setEgress(egressOf(port));
     for (const index of queues) {
       if (!used(port.tx, index) && !used(port.rx, index)) this.#close(port, index);
+    }
+  }
+
+  /** Writes down what the kernel had no room for: drops of RX rings. */
+  countLost(): void {
+    for (const port of this.all.values()) {
+      for (const [index, { queue }] of port.queues) {
+        const ring = port.rx[index];
+        if (!ring) continue;
+        const counter = port.state.mapping.address + ring.kringOfs + st.KR_DROPS + 8 * st.DROP_FULL;
+        this.#stock.memory.arena.view.setBigUint64(counter, BigInt(queue.lost()), true);
+      }
     }
   }
 
@@ -142,7 +171,7 @@ export class NicPorts {
   }
 
   /** @param what  an interface, or the name of one to be made for the host */
-  #create(what: Interface | string, memId: number, undo: Undo): NicPort {
+  #create(what: Interface | string, memId: number, hostRings: HostRings, undo: Undo): NicPort {
     const { memory } = this.#stock;
     const region = this.#stock.byId(memId);
     this.#stock.share(region, undo);
@@ -159,11 +188,21 @@ export class NicPorts {
     const { nic, device } =
       typeof what === 'string'
         ? openEndpoint(what, buffers, slots)
-        : { nic: what, device: openDevice(what, buffers, slots, this.#parameters.get('admode')) };
+        : {
+            nic: what,
+            device: openDevice(what, {
+              memory: buffers,
+              hostRings,
+              slots,
+              admode: this.#parameters.get('admode'),
+            }),
+          };
     undo.push(() => device.close());
-    const count = queuesOf(nic);
-    const plan = { name: nic.name, txRings: count + 1, rxRings: count + 1, rxSlots: slots, txSlots: slots };
-    const rings = 2 * (count + 1);
+    const count = device.rings;
+    const txRings = count + device.hostRings.tx;
+    const rxRings = count + device.hostRings.rx;
+    const plan = { name: nic.name, txRings, rxRings, rxSlots: slots, txSlots: slots };
+    const rings = txRings + rxRings;
     const bytes = Math.ceil((st.SW_HEAP + rings * (st.KR_SIZE + slots * 12)) / 65536 + 1) * 65536;
     const table = new PortTable(memory, 'nic', bytes);
     undo.push(() => memory.releaseState(table.state));
@@ -171,8 +210,8 @@ export class NicPorts {
     table.show(place, plan, region);
     const ring = (transmit: boolean, index: number) => {
       const [wire, host] = transmit ? [st.KIND_NIC_TX, st.KIND_HOST_TX] : [st.KIND_NIC_RX, st.KIND_HOST_RX];
-      const kind = index === count ? host : wire;
-      const kringOfs = place.krings.ofs + (transmit ? index : count + 1 + index) * st.KR_SIZE;
+      const kind = index < count ? wire : host;
+      const kringOfs = place.krings.ofs + (transmit ? index : txRings + index) * st.KR_SIZE;
       return this.#stock.ring(
         region,
         table.state,
@@ -180,8 +219,8 @@ export class NicPorts {
         undo,
       );
     };
-    const rx = range(count + 1).map((index) => ring(false, index));
-    const tx = range(count + 1).map((index) => ring(true, index));
+    const rx = range(rxRings).map((index) => ring(false, index));
+    const tx = range(txRings).map((index) => ring(true, index));
     return {
       kind: 'nic',
       name: nic.name,
@@ -201,17 +240,18 @@ export class NicPorts {
     if (port.queues.has(index)) return;
     const { memory } = this.#stock;
     const { region, device } = port;
-    const rings = [port.rx[index]!, port.tx[index]!];
+    const rings = pairOf(port, index);
     Undo.around((undo) => {
       for (const ring of rings) {
         stockRing(memory, region, port.state, ring, port.port.index);
         undo.push(() => emptyRing(memory, region, ring));
       }
-      const queue = isHost(rings[0]!) ? device.openHost() : device.openQueue(index);
+      const nth = index - device.rings;
+      const queue = nth >= 0 ? device.openHost(nth) : device.openQueue(index);
       const open: OpenQueue = { queue, slot: memory.takeDeviceSlot() };
       port.queues.set(index, open);
       for (const ring of rings) this.#show(port, ring, open);
-      this.#post(port, rings[0]!, open);
+      if (queue.fill && port.rx[index]) this.#post(port, port.rx[index], open);
     });
   }
 
@@ -220,9 +260,10 @@ export class NicPorts {
     if (!open) return;
     port.queues.delete(index);
     this.#stock.memory.releaseDeviceSlot(open.slot);
-    if (isHost(port.rx[index]!)) port.device.closeHost();
+    const nth = index - port.device.rings;
+    if (nth >= 0) port.device.closeHost(nth);
     else port.device.closeQueue(index);
-    for (const ring of [port.rx[index]!, port.tx[index]!]) emptyRing(this.#stock.memory, port.region, ring);
+    for (const ring of pairOf(port, index)) emptyRing(this.#stock.memory, port.region, ring);
   }
 
   /** Tells a kring where its queue's rings are. */
@@ -230,11 +271,13 @@ export class NicPorts {
     const { view } = this.#stock.memory.arena;
     const kring = port.state.mapping.address + ring.kringOfs;
     view.setUint32(kring + st.KR_QUEUE_SLOT, slot, true);
+    view.setUint32(kring + st.KR_FRAME_SIZE, queue.frameSize ?? 0, true);
     const [frames, back] = transmits(ring) ? [queue.tx, queue.completion] : [queue.rx, queue.fill];
     for (const [at, layout] of [
       [st.KR_FRAMES, frames],
       [st.KR_BACK, back],
     ] as const) {
+      if (!layout) continue;
       view.setUint32(kring + at + st.RL_PRODUCER, layout.producer, true);
       view.setUint32(kring + at + st.RL_CONSUMER, layout.consumer, true);
       view.setUint32(kring + at + st.RL_DESC, layout.desc, true);
@@ -258,9 +301,9 @@ export class NicPorts {
   }
 }
 
-/** A queue has both directions. */
-function queuesOf({ txQueues, rxQueues }: Interface): number {
-  return Math.min(txQueues, rxQueues, NM_BDG_MAXRINGS);
+/** Rings of a queue, of one direction where the other has fewer. */
+function pairOf({ rx, tx }: NicPort, index: number): Ring[] {
+  return [rx[index], tx[index]].filter((ring) => ring !== undefined);
 }
 
 function mapQueue({ fd, parts }: Queue, address: number): void {

@@ -44,8 +44,8 @@ export class Parameters {
       'admode',
       0,
       0,
-      2,
-      'NICs are taken by 0: their driver, or else the stack on its behalf; 1: their driver only; 2: the stack',
+      3,
+      'NICs are taken by 0: the best there is; 1: their driver only; 2: the stack on its behalf; 3: packet sockets',
     );
     this.#add('generic_ringsize', 1024, 64, 4096, 'slots of a ring of a NIC');
     this.#add('guest_mem', 256, 0, 1_048_576, 'MiB of memory that the ports of another user may have');

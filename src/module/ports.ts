@@ -68,7 +68,10 @@ export class Ports {
         return pipe.ends[resolved.master ? 0 : 1];
       }
       case 'interface':
-        return this.nics.open(resolved.name, request.memId);
+        return this.nics.open(resolved.name, request.memId, {
+          tx: request.hostTxRings ?? 0,
+          rx: request.hostRxRings ?? 0,
+        });
     }
   }
 

@@ -166,16 +166,16 @@ export class Registry {
   }
 
   /** PORT_INFO_GET: the port is made if need be, and gone again.  Without a name, only the region's size is told. */
-  portInfo(request: RegisterRequest): PortInfo & { hostRings: number } {
+  portInfo(request: RegisterRequest): PortInfo {
     if (request.name === '') {
       const memId = request.memId || 1;
-      const none = { txRings: 0, rxRings: 0, txSlots: 0, rxSlots: 0, hostRings: 0 };
+      const none = { txRings: 0, rxRings: 0, hostTxRings: 0, hostRxRings: 0, txSlots: 0, rxSlots: 0 };
       return { memSize: this.ports.regionSize(memId), memId, ...none };
     }
     checkRequest(request);
     try {
       const adapter = this.ports.open(request);
-      return { ...this.#info(adapter), hostRings: adapter.rx.filter(isHost).length };
+      return this.#info(adapter);
     } finally {
       this.#collect();
     }
@@ -193,6 +193,7 @@ export class Registry {
 
   /** What there is, with counters. */
   describePorts(): Status['ports'] {
+    this.ports.nics.countLost();
     return this.ports.everything.map((adapter) => ({
       name: adapter.name,
       kind: adapter.kind,
@@ -286,7 +287,12 @@ export class Registry {
   }
 
   #info(adapter: Adapter): PortInfo {
-    return { memSize: adapter.region.geometry.size, memId: adapter.region.memId, ...sizesOf(adapter) };
+    const hostRings = {
+      hostTxRings: adapter.tx.filter(isHost).length,
+      hostRxRings: adapter.rx.filter(isHost).length,
+    };
+    const { region } = adapter;
+    return { memSize: region.geometry.size, memId: region.memId, ...sizesOf(adapter), ...hostRings };
   }
 
   #reply({ id, adapter, tx, rx, ifOfs }: Registration, extraBufs: number): RegisterReply {

@@ -224,7 +224,7 @@ export function createIf(memory: Memory, region: Region, plan: IfPlan): Registra
   const { ifs, bufs } = region.geometry;
   const [tx, hostTx] = partByHost(plan.txRings);
   const [rx, hostRx] = partByHost(plan.rxRings);
-  const needed = ifSize(tx.length, rx.length);
+  const needed = ifSize(tx.length, rx.length, hostTx.length, hostRx.length);
   if (needed > ifs.size)
     throw noRoom(region, `a netmap_if of ${needed} bytes (there, they have ${ifs.size})`);
   const object = region.ifs.allocate();
@@ -245,10 +245,14 @@ export function createIf(memory: Memory, region: Region, plan: IfPlan): Registra
     view.setUint32(at + abi.IF_FLAGS, abi.NI_PRIV_MEM, true);
     view.setUint32(at + abi.IF_TX_RINGS, tx.length, true);
     view.setUint32(at + abi.IF_RX_RINGS, rx.length, true);
-    view.setUint32(at + abi.IF_HOST_TX_RINGS, 1, true);
-    view.setUint32(at + abi.IF_HOST_RX_RINGS, 1, true);
-    // One host ring each way is always described, those of a port that has none as not bound.
-    const rings = [...tx, hostTx[0], ...rx, hostRx[0]];
+    // At least one host ring each way is described, those of a port that has none as not bound.
+    const [shownTx, shownRx] = [hostTx, hostRx].map((host) => (host.length > 0 ? host : [undefined])) as [
+      (Ring | undefined)[],
+      (Ring | undefined)[],
+    ];
+    view.setUint32(at + abi.IF_HOST_TX_RINGS, shownTx.length, true);
+    view.setUint32(at + abi.IF_HOST_RX_RINGS, shownRx.length, true);
+    const rings = [...tx, ...shownTx, ...rx, ...shownRx];
     rings.forEach((ring, i) => {
       const ofs = ring && plan.isBound(ring) ? ring.ringOfs - ifOfs : 0;
       view.setBigInt64(at + abi.IF_RING_OFS + 8 * i, BigInt(ofs), true);

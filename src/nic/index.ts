@@ -2,10 +2,10 @@
 
 import { NetmapError } from '../abi/errors.ts';
 import { listInterfaces } from '../os/interfaces.ts';
-import type { BufferMemory, Device, Interface } from './nic.ts';
+import type { BufferMemory, Device, DevicePlan, Interface, NicMode } from './nic.ts';
 import { system } from './system.ts';
 
-export type { Device, Egress, Interface, LinkNews, Queue } from './nic.ts';
+export type { Device, Egress, HostRings, Interface, LinkNews, NicMode, Queue } from './nic.ts';
 export { survey } from './survey.ts';
 
 export const { watchLinks } = system;
@@ -20,12 +20,17 @@ export function findInterface(name: string): Interface | undefined {
   );
 }
 
+/** By the values of the parameter admode; undefined: as near to the driver as can be. */
+const MODES: readonly (NicMode | undefined)[] = [undefined, 'native', 'generic', 'emulated'];
+
+/** What is wanted of an interface: `slots` of a ring, the parameter `admode`. */
+export type DeviceWishes = Pick<DevicePlan, 'memory' | 'hostRings'> & { slots: number; admode: number };
+
 /**
  * Makes ready to take an interface's frames; nothing changes before a queue is opened.
- * @param admode  0: as near to the driver as can be; 1: by the driver itself only; 2: by the stack on its behalf
- * @throws NetmapError EINVAL: a loopback interface, or one with frames longer than a buffer; EPERM.
+ * @throws NetmapError EINVAL: a loopback interface, or one with frames longer than a buffer; EPERM; EOPNOTSUPP.
  */
-export function openDevice(nic: Interface, memory: BufferMemory, slots: number, admode: number): Device {
+export function openDevice(nic: Interface, { memory, hostRings, slots, admode }: DeviceWishes): Device {
   const refuse = (why: string) => new NetmapError('EINVAL', `Cannot open "${nic.name}": ${why}`);
   checkPrivileges(nic.name);
   if (nic.loopback) throw refuse('a loopback interface has no frames on a wire');
@@ -34,12 +39,12 @@ export function openDevice(nic: Interface, memory: BufferMemory, slots: number, 
     throw refuse(
       `its MTU of ${nic.mtu} makes frames of ${longest} bytes, a buffer has ${memory.bufSize}; lower the MTU, or set buf_size before anybody uses memory region 1 ("nm-ctl buf_size=4096")`,
     );
-  return system.openDevice(
-    nic,
-    memory,
-    entriesFor(slots),
-    admode === 1 ? 'native' : admode === 2 ? 'generic' : undefined,
-  );
+  return system.openDevice(nic, { memory, hostRings, entries: entriesFor(slots), mode: MODES[admode] });
+}
+
+/** Rings each way that openDevice() would make. */
+export function ringsOf(nic: Interface, bufSize: number, admode: number): number {
+  return system.ringsOf(nic, bufSize, MODES[admode]);
 }
 
 /** Makes an interface for the host, whose other end is ours. @throws NetmapError EPERM, EEXIST. */

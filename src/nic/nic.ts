@@ -4,6 +4,12 @@ import type { Interface } from '../os/interfaces.ts';
 
 export type { Interface };
 
+/**
+ * How an interface's frames are taken: by its driver itself; by the stack on its behalf; as copies that a packet socket
+ * is given.
+ */
+export type NicMode = 'native' | 'generic' | 'emulated';
+
 /** One of the kernel's rings in a queue's memory: offsets of producer, consumer and entries, and how many of those. */
 export interface RingLayout {
   readonly producer: number;
@@ -12,15 +18,27 @@ export interface RingLayout {
   readonly entries: number;
 }
 
-/** A queue of an interface, each way: a descriptor, and four rings in the memory that it maps. */
+/**
+ * A queue of an interface, each way: a descriptor, and rings in the memory that it maps.  Either frames are buffers of
+ * ours, which come back by two more rings; or they are the kernel's, of `frameSize` bytes each.
+ */
 export interface Queue {
   readonly fd: number;
   readonly size: number;
   readonly parts: readonly { at: number; size: number; pageOffset: number }[];
   readonly rx: RingLayout;
   readonly tx: RingLayout;
-  readonly fill: RingLayout;
-  readonly completion: RingLayout;
+  readonly fill?: RingLayout;
+  readonly completion?: RingLayout;
+  readonly frameSize?: number;
+  /** Frames that came and found no room, since it was opened. */
+  lost(): number;
+}
+
+/** Rings of the host stack's side, each way. */
+export interface HostRings {
+  readonly tx: number;
+  readonly rx: number;
 }
 
 /** Memory of this process that a driver is to put frames into. */
@@ -31,17 +49,23 @@ export interface BufferMemory {
   mapped<T>(work: (address: number) => T): T;
 }
 
+/** What is wanted of an interface. */
+export interface DevicePlan {
+  /** Where its frames are to lie. */
+  readonly memory: BufferMemory;
+  /** Of each ring, a power of two. */
+  readonly entries: number;
+  /** As many as can be had are made. */
+  readonly hostRings: HostRings;
+  /** Nothing but this; undefined: the best that there is. */
+  readonly mode: NicMode | undefined;
+}
+
 /**
- * Makes ready to take an interface's frames by a system's driver; nothing changes before a queue is opened.
- * @param entries  of each ring, a power of two
- * @param mode  undefined: the best that there is
+ * Makes ready to take an interface's frames by what a system has; nothing changes before a queue is opened.
+ * @throws NetmapError EOPNOTSUPP: not in the mode that is wanted; EPERM.
  */
-export type OpenDevice = (
-  nic: Interface,
-  memory: BufferMemory,
-  entries: number,
-  mode: 'native' | 'generic' | undefined,
-) => Device;
+export type OpenDevice = (nic: Interface, plan: DevicePlan) => Device;
 
 /** What stands in the way of opening an interface. */
 export interface Obstacle {
@@ -58,6 +82,10 @@ export interface LinkNews {
 /** What a system has for network interfaces. */
 export interface NicSystem {
   readonly openDevice: OpenDevice;
+  /** Rings each way that an interface's device will have. @param bufSize  of the buffers that they are to use */
+  ringsOf(nic: Interface, bufSize: number, mode: NicMode | undefined): number;
+  /** Why interfaces' frames can only be taken in emulated mode; undefined: they can be better. */
+  whyEmulated(bufSize: number): string | undefined;
   /** Makes an interface for the host whose wire ends at us. @throws NetmapError EEXIST, EPERM. */
   openEndpoint(name: string, memory: BufferMemory, entries: number): { device: Device; nic: Interface };
   missingPrivileges(): Obstacle | undefined;
@@ -73,20 +101,23 @@ export interface NicSystem {
 export type Egress = 'wire' | 'nowhere' | 'ring';
 
 export interface Device {
-  /** How frames are taken: by the driver itself, or by the stack on its behalf; why not better. */
-  readonly mode: 'native' | 'generic';
+  readonly mode: NicMode;
+  /** Why in no better mode, '' if there is none. */
   readonly why: string;
+  /** Rings each way, of the interface and of the host stack. */
+  readonly rings: number;
+  readonly hostRings: HostRings;
   /** @throws NetmapError EBUSY: somebody else has the queue. */
   openQueue(index: number): Queue;
   closeQueue(index: number): void;
   /** Whether a queue's frames come to its socket, rather than to the host. @throws NetmapError EBUSY. */
   setReceive(index: number, on: boolean): void;
-  /** The host stack's side. */
-  openHost(): Queue;
-  closeHost(): void;
+  /** A ring, each way, of the host stack's side. */
+  openHost(index: number): Queue;
+  closeHost(index: number): void;
   setEgress(egress: Egress): void;
-  /** The interface's MTU is another: the host's side follows. */
-  setMtu(mtu: number): void;
+  /** The interface has another name or MTU. */
+  follow(nic: Interface): void;
   /** Descriptors that keep all of this alive: whoever uses a ring holds copies. */
   readonly descriptors: readonly number[];
   /** Gives everything back to the host at once. */

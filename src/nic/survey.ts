@@ -1,23 +1,27 @@
 // What there is to open, and what stands in the way: one cause and one remedy each.
 
 import { driverOf, type Interface, listInterfaces } from '../os/interfaces.ts';
-import type { Obstacle } from './nic.ts';
+import type { NicMode, Obstacle } from './nic.ts';
 import { system } from './system.ts';
 
 export interface Surveyed extends Interface {
   driver: string;
   /** How its frames would be taken. */
-  bestMode: 'native' | 'generic' | 'none';
+  bestMode: NicMode | 'none';
   obstacles: Obstacle[];
 }
 
 /** @param bufSize  bytes of a buffer of the region that NICs use */
 export function survey(bufSize: number): Surveyed[] {
   const missing = system.missingPrivileges();
+  const noXdp = missing ? undefined : system.whyEmulated(bufSize);
   return listInterfaces().map((nic) => {
     const driver = driverOf(nic.name);
     const obstacles = [...obstaclesOf(nic, bufSize), ...(missing ? [missing] : [])];
-    const bestMode = nic.loopback ? 'none' : system.isNative(driver) ? 'native' : 'generic';
+    if (noXdp && !nic.loopback)
+      obstacles.push({ cause: noXdp, remedy: 'none needed: its frames are taken by a packet socket' });
+    const withXdp = system.isNative(driver) ? 'native' : 'generic';
+    const bestMode = nic.loopback ? 'none' : noXdp ? 'emulated' : withXdp;
     return { ...nic, driver, bestMode, obstacles };
   });
 }

@@ -52,6 +52,10 @@ export interface Os {
   mapDevice(fd: number, address: number, size: number, offset: number): void;
   /** Has a NIC's queue send what is in its TX ring: 0, or the errno. */
   kick(fd: number): number;
+  /** Reads a frame that was too long for a queue's ring to an address. @returns its length, -1 where there is none */
+  receive(fd: number, address: number, size: number): number;
+  /** Takes note of what poll() has shown as POLLERR of a NIC's queue, so that it does not show it again. */
+  clearError(fd: number): void;
   /** Bytes that new shared memory can still take before the machine is out of it. */
   availableMemory(): number;
 

@@ -46,6 +46,9 @@ const register = v.object({
   flags: u32,
   memId: u16,
   ...sizes,
+  /** Of an interface that nobody has open. */
+  hostTxRings: v.optional(u16),
+  hostRxRings: v.optional(u16),
   extraBufs: u32,
   offsets: v.optional(offsets),
   extmem: v.optional(extmem),
@@ -113,6 +116,9 @@ const objectRef = v.object({ pid, fd: u32, ino: u32, size: id });
 const pool = v.object({ ofs: u32, count: u32, size: u32 });
 const ring = v.object({ index: u16, kringOfs: u32, ringOfs: u32 });
 
+/** How a NIC's frames are taken. */
+const nicModes = ['native', 'generic', 'emulated'] as const;
+
 const queue = v.object({
   index: u32,
   slot: u32,
@@ -130,6 +136,9 @@ const portInfo = v.object({
   memId: u16,
   txRings: u32,
   rxRings: u32,
+  /** None, but for interfaces. */
+  hostTxRings: u32,
+  hostRxRings: u32,
   txSlots: u32,
   rxSlots: u32,
 });
@@ -156,7 +165,7 @@ const registered = v.object({
   /** Further descriptors of the module's, copies of which keep the NIC as it is should the module die. */
   held: v.array(u32),
   /** Of a NIC: how its frames are taken, and why not better. */
-  nic: v.optional(v.object({ mode: v.picklist(['native', 'generic']), why: v.string() })),
+  nic: v.optional(v.object({ mode: v.picklist(nicModes), why: v.string() })),
 });
 export type RegisterReply = v.InferOutput<typeof registered>;
 
@@ -217,7 +226,7 @@ const surveyed = v.object({
   txQueues: u32,
   rxQueues: u32,
   driver: text,
-  bestMode: v.picklist(['native', 'generic', 'none']),
+  bestMode: v.picklist([...nicModes, 'none']),
   obstacles: v.array(v.object({ cause: v.string(), remedy: v.string() })),
 });
 export type InterfaceInfo = v.InferOutput<typeof surveyed>;

@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { describe, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import {
   interfaces,
   load,
@@ -45,6 +45,13 @@ async function take(port: Port, count: number): Promise<Received[]> {
   return slots;
 }
 
+/** Values of the parameter admode. */
+const MODES = [
+  ['native', 1],
+  ['generic', 2],
+  ['emulated', 3],
+] as const;
+
 describe('rings of an interface', { skip: NO_NETWORK, timeout: 300_000 }, () => {
   const machine = NO_NETWORK ? undefined! : new Machine();
   if (!NO_NETWORK) {
@@ -54,75 +61,107 @@ describe('rings of an interface', { skip: NO_NETWORK, timeout: 300_000 }, () => 
     machine.enter();
   }
 
-  test('every length, both ways, byte for byte and in order', async () => {
-    await using([open('netmap:v0'), open('netmap:v1')], async (a, b) => {
-      for (const [from, to] of [
-        [a, b],
-        [b, a],
-      ] as const) {
-        const lengths = [14, 15, 59, 60, 61, 64, 255, 256, 511, 1023, 1499, 1514];
-        const frames = lengths.map((length, mark) =>
-          frame({ length, mark }).map((byte, i) => byte ^ (i < 18 ? 0 : i)),
-        );
-        send(from, frames);
-        const got = await take(to, frames.length);
-        assert.deepEqual(
-          got.map(({ bytes }) => Buffer.from(bytes).toString('hex')),
-          frames.map((bytes) => Buffer.from(bytes).toString('hex')),
-        );
-      }
-    });
-  });
+  for (const [mode, admode] of MODES) {
+    describe(`in ${mode} mode`, () => {
+      before(() => setParameter('admode', admode));
+      after(() => setParameter('admode', 0));
 
-  test('round and round the rings: nothing lost while there is room', async () => {
-    await using([open('netmap:v0'), open('netmap:v1')], async (a, b) => {
-      let next = 0;
-      let expected = 0;
-      for (let turn = 0; turn < 200; turn++) {
-        const count = 1 + (turn % 61);
-        send(
-          a,
-          Array.from({ length: count }, () => frame({ mark: next++ })),
-        );
-        for (const { bytes } of await take(b, count)) assert.equal(markOf(bytes), expected++);
-      }
-      assert.equal(expected, next);
-    });
-  });
+      test('every length, both ways, byte for byte and in order', async () => {
+        await using([open('netmap:v0'), open('netmap:v1')], async (a, b) => {
+          assert.equal(a.nic!.mode, mode);
+          for (const [from, to] of [
+            [a, b],
+            [b, a],
+          ] as const) {
+            const lengths = [14, 15, 59, 60, 61, 64, 255, 256, 511, 1023, 1499, 1514];
+            const frames = lengths.map((length, mark) =>
+              frame({ length, mark }).map((byte, i) => byte ^ (i < 18 ? 0 : i)),
+            );
+            send(from, frames);
+            const got = await take(to, frames.length);
+            assert.deepEqual(
+              got.map(({ bytes }) => Buffer.from(bytes).toString('hex')),
+              frames.map((bytes) => Buffer.from(bytes).toString('hex')),
+            );
+          }
+        });
+      });
 
-  test('a packet of several slots goes out as one; one that is not whole yet waits', async () => {
-    await using([open('netmap:v0'), open('netmap:v1')], async (a, b) => {
-      send(a, [
-        [frame({ length: 100, mark: 7 }), new Uint8Array(200).fill(1), new Uint8Array(50).fill(2)],
-        frame({ mark: 8 }),
-      ]);
-      const got = await take(b, 2);
-      assert.deepEqual(
-        got.map(({ bytes }) => bytes.length),
-        [350, 60],
-      );
-      assert.equal(markOf(got[0]!.bytes), 7);
-    });
-  });
+      test('round and round the rings: nothing lost while there is room', async () => {
+        await using([open('netmap:v0'), open('netmap:v1')], async (a, b) => {
+          let next = 0;
+          let expected = 0;
+          for (let turn = 0; turn < 200; turn++) {
+            const count = 1 + (turn % 61);
+            send(
+              a,
+              Array.from({ length: count }, () => frame({ mark: next++ })),
+            );
+            for (const { bytes } of await take(b, count)) assert.equal(markOf(bytes), expected++);
+          }
+          assert.equal(expected, next);
+        });
+      });
 
-  test('slots that cannot be sent are dropped, counted by reason, and free again', async () => {
-    await using([open('netmap:v0'), open('netmap:v1')], async (a, b) => {
-      const ring = a.txRings[0]!;
-      const good = ring.bufIdx(0);
-      send(a, [frame({ length: 13 }), frame({ mark: 1 })]);
-      ring.setBufIdx(ring.head, 1);
-      ring.setLen(ring.head, 60);
-      ring.publish(ring.next(ring.head));
-      a.txSync();
-      assert.equal((await take(b, 1)).length, 1);
-      assert.deepEqual(a.drops, { 'frame shorter than 14 bytes': 1, 'buffer index not of the region': 1 });
-      await until(() => {
-        a.txSync();
-        return !ring.pending;
-      }, 'all slots to be free');
-      ring.setBufIdx(2, good);
+      test('a packet of several slots goes out as one; one that is not whole yet waits', async () => {
+        await using([open('netmap:v0'), open('netmap:v1')], async (a, b) => {
+          send(a, [
+            [frame({ length: 100, mark: 7 }), new Uint8Array(200).fill(1), new Uint8Array(50).fill(2)],
+            frame({ mark: 8 }),
+          ]);
+          const got = await take(b, 2);
+          assert.deepEqual(
+            got.map(({ bytes }) => bytes.length),
+            [350, 60],
+          );
+          assert.equal(markOf(got[0]!.bytes), 7);
+        });
+      });
+
+      test('slots that cannot be sent are dropped, counted by reason, and free again', async () => {
+        await using([open('netmap:v0'), open('netmap:v1')], async (a, b) => {
+          const ring = a.txRings[0]!;
+          const good = ring.bufIdx(0);
+          send(a, [frame({ length: 13 }), frame({ mark: 1 })]);
+          ring.setBufIdx(ring.head, 1);
+          ring.setLen(ring.head, 60);
+          ring.publish(ring.next(ring.head));
+          a.txSync();
+          assert.equal((await take(b, 1)).length, 1);
+          assert.deepEqual(a.drops, {
+            'frame shorter than 14 bytes': 1,
+            'buffer index not of the region': 1,
+          });
+          await until(() => {
+            a.txSync();
+            return !ring.pending;
+          }, 'all slots to be free');
+          ring.setBufIdx(2, good);
+        });
+      });
+
+      test('H13: interface down: what is sent is lost or waits, and it goes on afterwards; removed: POLLERR', async () => {
+        wire([machine, 'gone0'], [machine, 'gone1']);
+        await using([open('netmap:gone0'), open('netmap:gone1')], async (a, b) => {
+          machine.ip('link', 'set', 'gone0', 'down');
+          send(a, [frame({ mark: 1 })]);
+          machine.ip('link', 'set', 'gone0', 'up');
+          await until(async () => {
+            send(a, [frame({ mark: 2 })]);
+            await b.readable({ timeoutMs: 50 });
+            return receive(b).some(({ bytes }) => markOf(bytes) === 2);
+          }, 'frames to pass again');
+          machine.ip('link', 'del', 'gone0');
+          const target = { port: b, events: 'in' as const, revents: 0 };
+          await until(() => {
+            poll([target], 1000);
+            return (target.revents & POLLERR) !== 0;
+          }, 'POLLERR');
+        });
+        assert.ok(!(await status()).ports.some(({ name }) => name.startsWith('gone')));
+      });
     });
-  });
+  }
 
   test('one ring each of several queues; the others stay with the host', async () => {
     await using([open('netmap:q0'), open('netmap:q1-2')], async (a, b) => {
@@ -215,27 +254,6 @@ describe('rings of an interface', { skip: NO_NETWORK, timeout: 300_000 }, () => 
     await refuses(open('netmap:nosuch'), 'ENXIO', /nm-loader interfaces/);
     await refuses(open('vale0:a', { mode: 8 }), 'EINVAL', /host rings/);
     await refuses(open('netmap:v0-1'), 'EINVAL', /ring 1/);
-  });
-
-  test('H13: interface down: what is sent is lost or waits, and it goes on afterwards; removed: POLLERR', async () => {
-    wire([machine, 'gone0'], [machine, 'gone1']);
-    await using([open('netmap:gone0'), open('netmap:gone1')], async (a, b) => {
-      machine.ip('link', 'set', 'gone0', 'down');
-      send(a, [frame({ mark: 1 })]);
-      machine.ip('link', 'set', 'gone0', 'up');
-      await until(async () => {
-        send(a, [frame({ mark: 2 })]);
-        await b.readable({ timeoutMs: 50 });
-        return receive(b).some(({ bytes }) => markOf(bytes) === 2);
-      }, 'frames to pass again');
-      machine.ip('link', 'del', 'gone0');
-      const target = { port: b, events: 'in' as const, revents: 0 };
-      await until(() => {
-        poll([target], 1000);
-        return (target.revents & POLLERR) !== 0;
-      }, 'POLLERR');
-    });
-    assert.ok(!(await status()).ports.some(({ name }) => name.startsWith('gone')));
   });
 
   test('without privileges: which are missing, and what to do', { skip: lacks('setpriv') }, () => {

@@ -75,6 +75,8 @@ const HANDLERS: Readonly<Record<number, Handler>> = {
       rxSlots: body.getUint32(rq.PI_RX_SLOTS, true),
       txRings: body.getUint16(rq.PI_TX_RINGS, true),
       rxRings: body.getUint16(rq.PI_RX_RINGS, true),
+      hostTxRings: body.getUint16(rq.PI_HOST_TX_RINGS, true),
+      hostRxRings: body.getUint16(rq.PI_HOST_RX_RINGS, true),
       memId: body.getUint16(rq.PI_MEM_ID, true),
     });
     body.setBigUint64(rq.PI_MEMSIZE, BigInt(info.memSize), true);
@@ -84,8 +86,8 @@ const HANDLERS: Readonly<Record<number, Handler>> = {
     body.setUint32(rq.PI_RX_SLOTS, info.rxSlots, true);
     body.setUint16(rq.PI_TX_RINGS, info.txRings, true);
     body.setUint16(rq.PI_RX_RINGS, info.rxRings, true);
-    body.setUint16(rq.PI_HOST_TX_RINGS, info.hostRings, true);
-    body.setUint16(rq.PI_HOST_RX_RINGS, info.hostRings, true);
+    body.setUint16(rq.PI_HOST_TX_RINGS, info.hostTxRings, true);
+    body.setUint16(rq.PI_HOST_RX_RINGS, info.hostRxRings, true);
   },
 
   [rq.NETMAP_REQ_POOLS_INFO_GET]({ module }, { name, body }) {
@@ -186,6 +188,8 @@ export function readRegister(name: string, body: DataView): RegisterRequest {
     rxSlots: body.getUint32(rq.RG_RX_SLOTS, true),
     txRings: body.getUint16(rq.RG_TX_RINGS, true),
     rxRings: body.getUint16(rq.RG_RX_RINGS, true),
+    hostTxRings: body.getUint16(rq.RG_HOST_TX_RINGS, true),
+    hostRxRings: body.getUint16(rq.RG_HOST_RX_RINGS, true),
     memId: body.getUint16(rq.RG_MEM_ID, true),
     ringId: body.getUint16(rq.RG_RINGID, true),
     mode: body.getUint32(rq.RG_MODE, true),
@@ -201,9 +205,8 @@ function writeRegister(body: DataView, reply: RegisterReply): void {
   body.setUint32(rq.RG_RX_SLOTS, reply.rxSlots, true);
   body.setUint16(rq.RG_TX_RINGS, reply.txRings, true);
   body.setUint16(rq.RG_RX_RINGS, reply.rxRings, true);
-  const host = reply.kind === 'nic' ? 1 : 0;
-  body.setUint16(rq.RG_HOST_TX_RINGS, host, true);
-  body.setUint16(rq.RG_HOST_RX_RINGS, host, true);
+  body.setUint16(rq.RG_HOST_TX_RINGS, reply.hostTxRings, true);
+  body.setUint16(rq.RG_HOST_RX_RINGS, reply.hostRxRings, true);
   body.setUint16(rq.RG_MEM_ID, reply.memId, true);
   body.setUint32(rq.RG_EXTRA_BUFS, reply.extraBufs, true);
   const flags = body.getBigUint64(rq.RG_FLAGS, true);

@@ -1,58 +1,60 @@
-// A NIC by AF_XDP (spec linux-nic §3, §4): a socket per queue, whose buffers are a netmap region's; an XDP program
-// that brings them the frames; for the host rings a pair of helper interfaces.
+// A NIC by AF_XDP (spec linux-nic §3, §4): a socket per queue, whose buffers are a netmap region's, and an XDP program
+// that brings them the frames.
 //
 //   wire  --XDP-->  socket of the queue = RX ring        TX ring  -->  wire
-//   host  --tcx egress-->  helper ==wire== far end --XDP-->  host socket = host RX ring
-//   host  <--redirect--  helper <==wire== far end  <--  host socket = host TX ring
 //
-// The far end lies in a namespace that only descriptors of ours keep alive: when the last is closed, in whatever
-// way, the helpers are gone, and so is every program.
+// When the last descriptor is closed, in whatever way, the program is gone.
 
 import { randomBytes } from 'node:crypto';
 import { NetmapError } from '../../abi/errors.ts';
+import { NM_BDG_MAXRINGS } from '../../abi/netmap.ts';
 import * as bpf from '../../os/linux/bpf.ts';
 import * as libc from '../../os/linux/libc.ts';
-import type { BufferMemory, Device, Egress, Interface, OpenDevice, Queue } from '../nic.ts';
-import { FarEnd } from './far-end.ts';
+import { createSocket, LARGEST_BUFFER, SMALLEST_BUFFER } from '../../os/linux/xdp-socket.ts';
+import type { BufferMemory, Device, DevicePlan, Egress, HostRings, Interface, Queue } from '../nic.ts';
+import { receiveByXdp } from './carrier.ts';
 import { drop, hang } from './hang.ts';
+import { HostSide } from './host-side.ts';
 import { withoutOffloads } from './offloads.ts';
 import * as programs from './programs.ts';
 import { openSocket } from './socket.ts';
 
-/** The far end of the helper, and what brings the host's frames there and back. */
-interface HostSide {
-  far: FarEnd;
-  held: number[];
-  egress: number;
-}
-
 export class AfXdp implements Device {
-  readonly #interface: Interface;
+  #interface: Interface;
   readonly #memory: BufferMemory;
   readonly #entries: number;
   readonly #map: number;
   readonly #secret: Uint8Array;
-  readonly #forced: 'native' | 'generic' | undefined;
+  readonly #forced: DevicePlan['mode'];
   readonly #queues = new Map<number, Queue>();
   readonly #receiving = new Set<number>();
-  #host: HostSide | undefined;
+  readonly #host: HostSide;
+  readonly hostRings: HostRings;
+  readonly rings: number;
   #receiveLink = -1;
-  #restoreOffloads: (() => void) | undefined;
-  /** tcx link that drops what the host sends. */
-  #cut = -1;
-  #egress: Egress = 'wire';
+  #restoreOffloads: ((name: string) => void) | undefined;
   mode: 'native' | 'generic' = 'native';
   why = '';
 
-  /** @param entries  of the kernel's rings, a power of two */
-  constructor(nic: Interface, memory: BufferMemory, entries: number, forced?: 'native' | 'generic') {
+  constructor(nic: Interface, { memory, entries, hostRings, mode }: DevicePlan) {
     this.#interface = nic;
     this.#memory = memory;
     this.#entries = entries;
-    this.#forced = forced;
+    this.#forced = mode;
+    this.rings = queuesOf(nic);
+    this.hostRings = hostRings;
     this.#map = bpf.createSocketMap(nic.rxQueues);
     this.#secret = Uint8Array.from(randomBytes(programs.SECRET_SIZE));
     this.#secret[0] = (this.#secret[0]! & 0xfc) | 2;
+    this.#host = new HostSide(nic, {
+      rings: hostRings,
+      carrier: { socket: (far, queue) => this.#socket(far.index, queue), receive: receiveByXdp },
+      // An interface whose frames generic XDP takes would have those for the host taken again.
+      toHost: () =>
+        this.#forced !== 'generic' && this.#takesNative()
+          ? programs.toHost(nic.index)
+          : programs.toHostBehindSecret(nic.index, this.#secret),
+    });
   }
 
   openQueue(index: number): Queue {
@@ -84,59 +86,40 @@ export class AfXdp implements Device {
     this.#receiving.delete(index);
     if (this.#receiving.size > 0) return;
     this.#receiveLink = drop(this.#receiveLink);
-    this.#restoreOffloads?.();
+    this.#restoreOffloads?.(this.#interface.name);
     this.#restoreOffloads = undefined;
   }
 
-  openHost(): Queue {
-    this.#host ??= this.#makeHost();
-    return this.#host.far.queue;
+  openHost(index: number): Queue {
+    return this.#host.openQueue(index);
   }
 
-  closeHost(): void {
-    const host = this.#host;
-    if (!host) return;
-    host.egress = drop(host.egress);
-    this.#host = undefined;
-    for (const link of host.held) drop(link);
-    host.far.close();
-    this.setEgress(this.#egress);
+  closeHost(index: number): void {
+    this.#host.closeQueue(index);
   }
 
-  setMtu(mtu: number): void {
-    this.#host?.far.setMtu(mtu);
+  follow(nic: Interface): void {
+    this.#interface = nic;
+    this.#host.follow(nic);
   }
 
   setEgress(egress: Egress): void {
-    this.#egress = egress;
-    const { index, name } = this.#interface;
-    const host = this.#host;
-    const attach = (code: Uint8Array) =>
-      hang(`take what the host sends on "${name}"`, bpf.PROG_SCHED_CLS, bpf.ATTACH_TCX_EGRESS, index, code);
-    const wanted = egress === 'ring' && !host ? 'nowhere' : egress;
-    if (wanted === 'ring' && host && host.egress < 0)
-      host.egress = attach(programs.toHelper(host.far.near.index));
-    if (wanted === 'nowhere' && this.#cut < 0) this.#cut = attach(programs.dropAll());
-    if (wanted !== 'ring' && host) host.egress = drop(host.egress);
-    if (wanted !== 'nowhere') this.#cut = drop(this.#cut);
+    this.#host.setEgress(egress);
   }
 
   get descriptors(): number[] {
-    const { egress = -1, held = [], far } = this.#host ?? {};
-    const all = [this.#map, this.#receiveLink, this.#cut, egress, ...held, ...(far?.descriptors ?? [])];
-    return all.filter((fd) => fd >= 0);
+    const link = this.#receiveLink < 0 ? [] : [this.#receiveLink];
+    return [this.#map, ...link, ...this.#host.descriptors];
   }
 
   close(): void {
     for (const index of [...this.#queues.keys()]) this.closeQueue(index);
-    this.#egress = 'wire';
-    this.closeHost();
-    this.setEgress('wire');
+    this.#host.close();
     libc.closeFd(this.#map);
   }
 
   #socket(ifindex: number, queue: number): Queue {
-    const [other] = [...this.#queues.values(), ...(this.#host ? [this.#host.far.queue] : [])];
+    const [other] = [...this.#queues.values(), ...this.#host.queues];
     return openSocket(ifindex, queue, this.#memory, this.#entries, other?.fd);
   }
 
@@ -152,38 +135,13 @@ export class AfXdp implements Device {
       this.mode = 'native';
       this.why = '';
     } catch (error) {
-      if (this.#forced === 'native' || (error as NetmapError).code !== 'EOPNOTSUPP') throw error;
+      const { code, message } = error as NetmapError;
+      if (this.#forced === 'native') throw error;
+      if (code !== 'EOPNOTSUPP')
+        throw new NetmapError(code, `${message}; "nm-ctl admode=3" does without XDP`);
       this.#receiveLink = link(programs.receiveButSecret(this.#map, this.#secret), bpf.XDP_SKB_MODE);
       this.mode = 'generic';
-      this.why = (error as Error).message;
-    }
-  }
-
-  #makeHost(): HostSide {
-    const { index, mtu } = this.#interface;
-    const far = new FarEnd({
-      name: `nm${index}h`,
-      peerName: `nm${index}n`,
-      mtu,
-      silent: true,
-      socket: (ifindex, queue) => this.#socket(ifindex, queue),
-    });
-    const held: number[] = [];
-    try {
-      const tcx = (attach: number, code: Uint8Array) =>
-        held.push(hang('reach the host stack', bpf.PROG_SCHED_CLS, attach, far.near.index, code));
-      tcx(bpf.ATTACH_TCX_EGRESS, programs.onlyMarked());
-      // An interface whose frames generic XDP takes would have those for the host taken again.
-      const native = this.#forced !== 'generic' && this.#takesNative();
-      tcx(
-        bpf.ATTACH_TCX_INGRESS,
-        native ? programs.toHost(index) : programs.toHostBehindSecret(index, this.#secret),
-      );
-      return { far, held, egress: -1 };
-    } catch (error) {
-      for (const link of held) drop(link);
-      far.close();
-      throw error;
+      this.why = message;
     }
   }
 
@@ -199,4 +157,20 @@ export class AfXdp implements Device {
   }
 }
 
-export const openDevice: OpenDevice = (nic, memory, entries, mode) => new AfXdp(nic, memory, entries, mode);
+/** Those that have both directions. */
+export function queuesOf({ txQueues, rxQueues }: Interface): number {
+  return Math.min(txQueues, rxQueues, NM_BDG_MAXRINGS);
+}
+
+/** Why AF_XDP cannot be had for frames in buffers of so many bytes; undefined where it can. */
+export function whyNoAfXdp(bufSize: number): string | undefined {
+  if (bufSize < SMALLEST_BUFFER || bufSize > LARGEST_BUFFER)
+    return `AF_XDP takes buffers of ${SMALLEST_BUFFER} to ${LARGEST_BUFFER} bytes, these have ${bufSize}`;
+  try {
+    libc.closeFd(createSocket());
+    libc.closeFd(bpf.createSocketMap(1));
+    return undefined;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}

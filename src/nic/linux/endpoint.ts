@@ -1,19 +1,35 @@
 // The host's own port on a switch, without any NIC: an interface that is made for it, whose wire ends at us.
 
-import type { BufferMemory, Device, Interface, Queue } from '../nic.ts';
+import type { BufferMemory, Device, Interface, NicMode, Queue } from '../nic.ts';
+import { whyNoAfXdp } from './af-xdp.ts';
+import { receiveByXdp } from './carrier.ts';
+import { byPackets } from './emulated.ts';
 import { FarEnd } from './far-end.ts';
 import { openSocket } from './socket.ts';
 
 const MTU = 1500;
 
 export class Endpoint implements Device {
-  readonly mode = 'native';
-  readonly why = '';
+  readonly mode: NicMode;
+  readonly why: string;
+  readonly rings = 1;
+  readonly hostRings = { tx: 1, rx: 1 };
   readonly #far: FarEnd;
 
   constructor(name: string, memory: BufferMemory, entries: number) {
-    const socket = (ifindex: number, queue: number) => openSocket(ifindex, queue, memory, entries);
-    this.#far = new FarEnd({ name, peerName: 'far', mtu: MTU, silent: false, socket });
+    const why = whyNoAfXdp(memory.bufSize);
+    this.mode = why === undefined ? 'native' : 'emulated';
+    this.why = why ?? '';
+    const socket = (far: Interface, queue: number) => openSocket(far.index, queue, memory, entries);
+    const carrier = why === undefined ? { socket, receive: receiveByXdp } : byPackets(entries);
+    this.#far = new FarEnd({
+      name,
+      peerName: 'far',
+      mtu: MTU,
+      silent: false,
+      rings: this.hostRings,
+      carrier,
+    });
   }
 
   /** The host's end. */
@@ -22,14 +38,14 @@ export class Endpoint implements Device {
   }
 
   openQueue(): Queue {
-    return this.#far.queue;
+    return this.#far.openQueue(0);
   }
 
   openHost(): Queue {
-    return this.#far.queue;
+    return this.#far.openQueue(0);
   }
 
-  setMtu(mtu: number): void {
+  follow({ mtu }: Interface): void {
     this.#far.setMtu(mtu);
   }
 

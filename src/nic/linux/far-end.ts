@@ -1,14 +1,12 @@
-// A wire whose near end is an interface of the host's, and whose far end is ours: a socket in a namespace that only
+// A wire whose near end is an interface of the host's, and whose far end is ours: sockets in a namespace that only
 // descriptors keep alive, so that both ends are gone when the last of those is closed, in whatever way.
 
 import { NetmapError } from '../../abi/errors.ts';
-import * as bpf from '../../os/linux/bpf.ts';
 import * as links from '../../os/linux/interfaces.ts';
 import * as libc from '../../os/linux/libc.ts';
-import type { Interface, Queue } from '../nic.ts';
-import { drop, hang } from './hang.ts';
+import type { HostRings, Interface, Queue } from '../nic.ts';
+import type { Carrier, Receiver } from './carrier.ts';
 import { sendWholeFrames } from './offloads.ts';
-import * as programs from './programs.ts';
 
 export interface FarEndPlan {
   /** Near end, in this namespace. */
@@ -17,60 +15,67 @@ export interface FarEndPlan {
   mtu: number;
   /** The near end has no addresses or ARP of its own. */
   silent: boolean;
-  /** A socket on a queue of the far end; runs in its namespace. */
-  socket(ifindex: number, queue: number): Queue;
+  /** Queues of the far end. */
+  rings: HostRings;
+  /** Its work is done in the far end's namespace. */
+  carrier: Carrier;
 }
 
 export class FarEnd {
   readonly near: Interface;
-  readonly queue: Queue;
-  readonly #peerName: string;
+  readonly queues = new Map<number, Queue>();
+  readonly #far: Interface;
   readonly #namespace: links.Namespace;
-  readonly #map: number;
-  readonly #receive: number;
+  readonly #carrier: Carrier;
+  readonly #receiver: Receiver;
 
   /** @throws NetmapError EPERM; EEXIST: an interface of that name is there, and stays. */
-  constructor({ name, peerName, mtu, silent, socket }: FarEndPlan) {
-    this.#peerName = peerName;
+  constructor({ name, peerName, mtu, silent, rings, carrier }: FarEndPlan) {
+    this.#carrier = carrier;
     this.#namespace = links.Namespace.create();
-    const undo: (() => void)[] = [() => this.#namespace.close()];
     try {
-      createPairSoon({ name, peerName, peer: this.#namespace, mtu, silent });
+      createPairSoon({ name, peerName, peer: this.#namespace, mtu, silent, rings });
       // What the host sends is to arrive as it would on a wire: whole frames, whole checksums.
       sendWholeFrames(name);
       this.near = find(name);
-      const queue = this.#namespace.run(() => socket(find(peerName).index, 0));
-      undo.push(() => libc.closeFd(queue.fd));
-      const map = bpf.createSocketMap(1);
-      undo.push(() => libc.closeFd(map));
-      bpf.setSocket(map, 0, queue.fd);
-      this.#receive = this.#namespace.run(() => {
-        const code = programs.receiveOrDrop(map);
-        const { index } = find(peerName);
-        return hang('take what the host sends', bpf.PROG_XDP, bpf.ATTACH_XDP, index, code, bpf.XDP_DRV_MODE);
-      });
-      this.queue = queue;
-      this.#map = map;
+      this.#far = this.#namespace.run(() => find(peerName));
+      this.#receiver = this.#namespace.run(() => carrier.receive(this.#far));
     } catch (error) {
-      for (const step of undo.reverse()) step();
+      this.#namespace.close();
       throw error;
     }
   }
 
+  openQueue(index: number): Queue {
+    const known = this.queues.get(index);
+    if (known) return known;
+    const queue = this.#namespace.run(() => this.#carrier.socket(this.#far, index));
+    this.queues.set(index, queue);
+    if (index < this.#far.rxQueues) this.#receiver.setSocket(index, queue.fd);
+    return queue;
+  }
+
+  closeQueue(index: number): void {
+    const queue = this.queues.get(index);
+    if (!queue) return;
+    if (index < this.#far.rxQueues) this.#receiver.setSocket(index, -1);
+    this.queues.delete(index);
+    libc.closeFd(queue.fd);
+  }
+
   setMtu(mtu: number): void {
     links.setMtu(this.near.index, mtu);
-    this.#namespace.run(() => links.setMtu(find(this.#peerName).index, mtu));
+    this.#namespace.run(() => links.setMtu(this.#far.index, mtu));
   }
 
   /** What keeps it alive. */
   get descriptors(): number[] {
-    return [this.#map, this.#receive, this.#namespace.fd];
+    return [...this.#receiver.descriptors, this.#namespace.fd];
   }
 
   close(): void {
-    libc.closeFd(this.queue.fd);
-    drop(this.#receive);
-    libc.closeFd(this.#map);
+    for (const index of [...this.queues.keys()]) this.closeQueue(index);
+    this.#receiver.close();
     links.removeInterface(this.near.index);
     this.#namespace.close();
   }

@@ -1,6 +1,11 @@
 // What Linux has for network interfaces.
 
-export { openDevice } from './af-xdp.ts';
+import { NetmapError } from '../../abi/errors.ts';
+import type { Interface, NicMode, OpenDevice } from '../nic.ts';
+import { AfXdp, queuesOf, whyNoAfXdp } from './af-xdp.ts';
+import { Emulated } from './emulated.ts';
+
+export { whyNoAfXdp as whyEmulated } from './af-xdp.ts';
 export { openEndpoint } from './endpoint.ts';
 export { offloadsOn } from './offloads.ts';
 export { missingPrivileges } from './privileges.ts';
@@ -12,6 +17,22 @@ const NATIVE: ReadonlySet<string> = new Set(
     ' ',
   ),
 );
+
+function whyNotXdp(bufSize: number, mode: NicMode | undefined): string | undefined {
+  return mode === 'emulated' ? 'it was asked for' : whyNoAfXdp(bufSize);
+}
+
+export function ringsOf(nic: Interface, bufSize: number, mode: NicMode | undefined): number {
+  return whyNotXdp(bufSize, mode) === undefined ? queuesOf(nic) : 1;
+}
+
+export const openDevice: OpenDevice = (nic, plan) => {
+  const why = whyNotXdp(plan.memory.bufSize, plan.mode);
+  if (why === undefined) return new AfXdp(nic, plan);
+  if (plan.mode === 'native')
+    throw new NetmapError('EOPNOTSUPP', `Cannot open "${nic.name}" by its driver, as admode=1 wants: ${why}`);
+  return new Emulated(nic, plan, why);
+};
 
 export function isNative(driver: string): boolean {
   return NATIVE.has(driver);

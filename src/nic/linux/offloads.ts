@@ -22,14 +22,14 @@ export function offloadsOn(name: string): string[] {
   ];
 }
 
-/** Switches them off. @returns what puts them back */
-export function withoutOffloads(name: string): () => void {
+/** Switches them off. @returns what puts them back, whatever the interface is called then */
+export function withoutOffloads(name: string): (name: string) => void {
   const gro = get(name, GET_GRO);
   const flags = get(name, GET_FLAGS);
   const fewer = flags & ~(FLAG_LRO | FLAG_RX_VLAN);
   if (gro !== 0) set(name, SET_GRO, 0);
   if (fewer !== flags) set(name, SET_FLAGS, fewer);
-  return () => {
+  return (name) => {
     if (gro !== 0) set(name, SET_GRO, gro);
     if (fewer !== flags) set(name, SET_FLAGS, flags);
   };

@@ -20,6 +20,7 @@ const HELPER_REDIRECT_MAP = 51;
 
 const XDP_DROP = 1;
 const XDP_PASS = 2;
+const TCX_NEXT = -1;
 const TCX_PASS = 0;
 const TCX_DROP = 2;
 const INGRESS = 1;
@@ -36,6 +37,8 @@ const PSEUDO_TYPE = 0xb588; // 0x88b5, for local experiments, as it lies in memo
 
 /** What marks frames of the host stack's own on their way to us. */
 const MARK = 0x6e6d6170; // 'nmap'
+/** What marks frames on their way up to the host, where nothing but a mark tells them from those of the wire. */
+export const UP_MARK = 0x6e6d7570; // 'nmup'
 
 class Assembler {
   readonly #words: number[][] = [];
@@ -121,7 +124,7 @@ export function receiveButSecret(map: number, secret: Uint8Array): Uint8Array {
   ).bytes();
 }
 
-/** tcx egress of an interface whose host stack is cut off. */
+/** tcx of an interface whose frames are for nobody. */
 export function dropAll(): Uint8Array {
   return new Assembler().answer(TCX_DROP).bytes();
 }
@@ -145,6 +148,28 @@ export function onlyMarked(): Uint8Array {
 /** tcx ingress of the helper: up to the host, as if received on the interface. */
 export function toHost(ifindex: number): Uint8Array {
   return new Assembler().set(R1, ifindex).set(R2, INGRESS).call(HELPER_REDIRECT).exit().bytes();
+}
+
+/** The same with a mark, for an interface whose frames are taken by packet sockets. */
+export function toHostMarked(ifindex: number): Uint8Array {
+  return new Assembler()
+    .store32(R1, SKB_MARK, UP_MARK)
+    .set(R1, ifindex)
+    .set(R2, INGRESS)
+    .call(HELPER_REDIRECT)
+    .exit()
+    .bytes();
+}
+
+/** tcx ingress of an interface whose frames packet sockets have had: only what we send up goes on to the host. */
+export function onlyUp(): Uint8Array {
+  return new Assembler()
+    .load32(R2, R1, SKB_MARK)
+    .if32(R2, UP_MARK, 2)
+    .answer(TCX_DROP)
+    .store32(R1, SKB_MARK, 0)
+    .answer(TCX_NEXT)
+    .bytes();
 }
 
 /** The same with the secret in front, for an interface with generic XDP. */

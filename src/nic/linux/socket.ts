@@ -20,7 +20,7 @@ export function openSocket(
     if (shared === undefined) memory.mapped((address) => xdp.registerMemory(fd, address, size, bufSize));
     const rings = xdp.createRings(fd, entries);
     xdp.bindQueue(fd, ifindex, queue, shared);
-    return { fd, ...rings };
+    return { fd, ...rings, lost: () => xdp.lostFrames(fd) };
   } catch (error) {
     libc.closeFd(fd);
     throw error;

@@ -12,6 +12,8 @@ export const openDevice: OpenDevice = ({ name }) => {
 export const openEndpoint = (name: string): never => {
   throw new NetmapError('EOPNOTSUPP', `Cannot make interface "${name}": not supported on Windows`);
 };
+export const ringsOf = () => 1;
+export const whyEmulated = () => undefined;
 export const missingPrivileges = () => undefined;
 export const offloadsOn = () => [];
 export const isNative = () => false;

@@ -141,7 +141,7 @@ function openOwn(): number {
 }
 
 export interface PairPlan {
-  /** End in this namespace, and its queues. */
+  /** End in this namespace. */
   name: string;
   /** End in the other. */
   peerName: string;
@@ -149,16 +149,19 @@ export interface PairPlan {
   mtu: number;
   /** The end here takes part in no protocol of its own. */
   silent: boolean;
+  /** Queues of the other end, each way. */
+  rings: { tx: number; rx: number };
 }
 
 /** Makes two interfaces joined by a wire, both up. @throws NetmapError EEXIST, EPERM. */
-export function createPair({ name, peerName, peer, mtu, silent }: PairPlan): void {
+export function createPair({ name, peerName, peer, mtu, silent, rings }: PairPlan): void {
   const netlink = new nl.Netlink();
   try {
     const other = Buffer.concat([
       nl.interfaceInfo(),
       nl.attribute(nl.IFLA_IFNAME, peerName),
       nl.attribute(nl.IFLA_MTU, mtu),
+      ...queues(rings.tx, rings.rx),
       nl.attribute(nl.IFLA_NET_NS_FD, peer.fd),
     ]);
     const kind = Buffer.concat([nl.attribute(1, 'veth'), nl.attribute(2, nl.attribute(1, other))]);
@@ -166,6 +169,7 @@ export function createPair({ name, peerName, peer, mtu, silent }: PairPlan): voi
       nl.interfaceInfo(),
       nl.attribute(nl.IFLA_IFNAME, name),
       nl.attribute(nl.IFLA_MTU, mtu),
+      ...queues(rings.rx, rings.tx),
       nl.attribute(nl.IFLA_LINKINFO, kind),
     ]);
     netlink.request(`make interface "${name}"`, nl.RTM_NEWLINK, nl.NLM_CREATE_EXCL, body);
@@ -174,6 +178,10 @@ export function createPair({ name, peerName, peer, mtu, silent }: PairPlan): voi
   }
   setUp(name, silent);
   peer.run(() => setUp(peerName, true));
+}
+
+function queues(tx: number, rx: number): Buffer[] {
+  return [nl.attribute(nl.IFLA_NUM_TX_QUEUES, tx), nl.attribute(nl.IFLA_NUM_RX_QUEUES, rx)];
 }
 
 /** @param silent  no ARP, no addresses of its own */

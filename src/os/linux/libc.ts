@@ -42,6 +42,8 @@ export const sendto = lib.func(
   'int64_t sendto(int fd, const void *bytes, size_t count, int flags, const void *address, uint32_t length)',
 );
 export const recv = lib.func('int64_t recv(int fd, void *bytes, size_t count, int flags)');
+/** The same to an address. */
+export const recvAt = lib.func('recv', 'int64_t', ['int', 'int64_t', 'size_t', 'int']);
 export const ioctl = lib.func('int ioctl(int fd, uint64_t request, void *argument)');
 export const unshare = lib.func('int unshare(int flags)');
 export const setns = lib.func('int setns(int fd, int type)');
@@ -85,6 +87,17 @@ export function addressOf(bytes: Uint8Array): number {
 /** Number of the error of the call that just failed. */
 export function errorNumber(): number {
   return koffi.errno();
+}
+
+const SOL_SOCKET = 1;
+const SO_ERROR = 4;
+const pending = new Int32Array(1);
+const pendingSize = new Uint32Array([4]);
+
+/** Takes what a socket has to say about its interface, which poll(2) would show for ever. */
+export function clearSocketError(fd: number): void {
+  pendingSize[0] = 4;
+  getsockopt(fd, SOL_SOCKET, SO_ERROR, pending, pendingSize);
 }
 
 const timespec = new BigInt64Array(2);

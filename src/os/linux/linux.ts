@@ -7,6 +7,7 @@ import type { BellPipe, BellWatch, MemoryObject, ObjectRef, Os } from '../os.ts'
 import { createLine, peerOf, receiveDescriptors, sendDescriptors } from './descriptors.ts';
 import * as libc from './libc.ts';
 import { installService, uninstallService } from './service.ts';
+import { receive } from './packet-socket.ts';
 import { kick } from './xdp-socket.ts';
 
 // Linux: memfds for memory, pipes for bells, /proc/<pid>/fd as the way to another process's descriptors.
@@ -268,6 +269,8 @@ export const linux: Os = {
   closeFd: libc.closeFd,
   mapDevice: libc.mapDevice,
   kick,
+  receive,
+  clearError: libc.clearSocketError,
   availableMemory,
   createBell,
   openBell,

@@ -12,6 +12,7 @@ const TX_RING = 3;
 const UMEM_REG = 4;
 const FILL_RING = 5;
 const COMPLETION_RING = 6;
+const STATISTICS = 7;
 const MAX_TX_SKB_BUDGET = 9;
 const UNALIGNED_CHUNKS = 1;
 const BIND_SHARED_UMEM = 1;
@@ -24,6 +25,9 @@ const RELEASE_MS = 1000;
 
 /** Where the kernel writes a frame: so far behind the address that it was given. */
 export const HEADROOM = 256;
+/** Bytes of buffers that the kernel takes at any place, with what it wants before each: 2048 to a page of 4096. */
+export const SMALLEST_BUFFER = 2048 - HEADROOM;
+export const LARGEST_BUFFER = PAGE - HEADROOM;
 const BUDGET = 2048;
 /** What nobody wakes: to wait by the clock. */
 const NEVER = new Int32Array(new SharedArrayBuffer(4));
@@ -114,6 +118,15 @@ export function bindQueue(fd: number, ifindex: number, queue: number, shared?: n
 /** Maps a socket's rings at an address of this process. */
 export function mapRings(fd: number, address: number, parts: SocketRings['parts']): void {
   for (const { at, size, pageOffset } of parts) libc.mapDevice(fd, address + at, size, pageOffset);
+}
+
+/** Frames that found no room in the RX ring, or no buffer, since it was made. */
+export function lostFrames(fd: number): number {
+  const statistics = new BigUint64Array(6);
+  const length = new Uint32Array([48]);
+  if (libc.getsockopt(fd, SOL_XDP, STATISTICS, new Uint8Array(statistics.buffer), length) !== 0) return 0;
+  const [noBuffer, , , ringFull] = statistics;
+  return Number(noBuffer! + ringFull!);
 }
 
 /** Has the kernel send what is in the TX ring: 0, or the errno. */

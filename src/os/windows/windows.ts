@@ -49,6 +49,8 @@ export const windows: Os = {
   pollElsewhere: () => refuse('wait for a device'),
   mapDevice: () => refuse('map a device'),
   kick: () => refuse('send by a device'),
+  receive: () => refuse('receive by a device'),
+  clearError: () => {},
   objectAt: objects.objectAt,
   sendDescriptors: () => refuse('send handles over a socket'),
   receiveDescriptors: () => refuse('receive handles over a socket'),
