@@ -2,8 +2,10 @@
 // nm-loader: loads, unloads and shows netmap's module.
 
 import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
 import {
   install,
+  installInterface,
   interfaces,
   load,
   type ModuleStatus,
@@ -11,10 +13,12 @@ import {
   openCounters,
   status,
   uninstall,
+  uninstallInterface,
   unload,
 } from '../../src/client/index.ts';
 
-const USAGE = `usage: nm-loader l [-g GROUP] | u [-f] | s | w [TIMES] | interfaces | install | uninstall | -h
+const USAGE = `usage: nm-loader l [-g GROUP] | u [-f] | s | w [TIMES] | interfaces
+       nm-loader install [IFNAME [-g GROUP]] | uninstall [IFNAME] | -h
   l      load the module
   l -g GROUP  and let users of this group open ports, in isolated mode
   u      unload it; refused while ports are open
@@ -24,60 +28,114 @@ const USAGE = `usage: nm-loader l [-g GROUP] | u [-f] | s | w [TIMES] | interfac
          the memory that they are counted in
   interfaces
          list network interfaces: index, name, MAC, MTU, queues each way, driver, how
-         frames would be taken, and what stands in the way, with its remedy
+         frames would be taken, which group's users may open it, and what stands in the
+         way, with its remedy
   install    have the system load the module from now on, at every boot: a systemd unit
              (the system's for root, else the user's), on Windows a service
   uninstall  undo that
+  install IFNAME [-g GROUP]
+             let users of a group open this interface and its host rings through the module,
+             in isolated mode; kept for the modules after this one; -g is not needed where
+             the module was loaded with it
+  uninstall IFNAME
+             undo that; what is open stays open until it is closed
   -h     this text
 
 NETMAP_DIR chooses the runtime directory (default: /run/netmap for root, else a
 directory of the user's). Exit status: 0 done, 1 not done, and standard error says why.
 `;
 
-type Command = (force: boolean, group: string | undefined, times: number) => Promise<void>;
+/** What follows a command. */
+interface Given {
+  force: boolean;
+  group: string | undefined;
+  /** Interface, or how often. */
+  what: string | undefined;
+}
+
+interface Command {
+  /** Which of those it takes. */
+  takes: readonly (keyof Given)[];
+  run(given: Given): Promise<void>;
+}
 
 const commands: Readonly<Record<string, Command>> = {
-  async l(_force, group) {
-    console.log(`netmap loaded, pid ${await load(undefined, group)}`);
+  l: {
+    takes: ['group'],
+    async run({ group }) {
+      console.log(`netmap loaded, pid ${await load(undefined, group)}`);
+    },
   },
-  async u(force) {
-    await unload({ force });
-    console.log('netmap unloaded');
+  u: {
+    takes: ['force'],
+    async run({ force }) {
+      await unload({ force });
+      console.log('netmap unloaded');
+    },
   },
-  async s() {
-    show(await status());
+  s: { takes: [], run: async () => show(await status()) },
+  w: { takes: ['what'], run: ({ what }) => watch(what) },
+  install: {
+    takes: ['what', 'group'],
+    async run({ what, group }) {
+      if (what === undefined && group !== undefined)
+        throw new UsageError('-g is about an interface: name it');
+      if (what === undefined) {
+        console.log(install());
+        return;
+      }
+      await installInterface(what, group);
+      const { installedFor } = (await interfaces()).find(({ name }) => name === what)!;
+      console.log(`${what} installed for users of group ${installedFor}`);
+    },
   },
-  async w(_force, _group, times) {
-    await status(); // Refuses if no module is loaded: looking on does not load one.
-    const counters = await openCounters();
-    for (let i = 1; ; i++) {
-      for (const { name, rings } of await counters.read())
-        for (const { ring, packets, bytes, drops } of rings)
-          console.log(`${name} ${ring}  ${packets} packets, ${bytes} bytes${dropped(drops)}`);
-      if (i >= times) break;
-      await sleep(1000);
-      console.log();
-    }
-    counters.close();
-    process.exit(0);
+  uninstall: {
+    takes: ['what'],
+    async run({ what }) {
+      if (what === undefined) {
+        console.log(uninstall());
+        return;
+      }
+      await uninstallInterface(what);
+      console.log(`${what} uninstalled`);
+    },
   },
-  async install() {
-    console.log(install());
-  },
-  async uninstall() {
-    console.log(uninstall());
-  },
-  async interfaces() {
-    for (const nic of await interfaces()) {
-      const { index, name, mac, mtu, up, txQueues, rxQueues, driver, bestMode, obstacles } = nic;
-      const state = up ? 'up' : 'down';
-      console.log(
-        `${index} ${name} ${mac || '-'} mtu ${mtu} ${state} queues ${txQueues}/${rxQueues} driver ${driver || '-'} mode ${bestMode}`,
-      );
-      for (const { cause, remedy } of obstacles) console.log(`    ${cause}: ${remedy}`);
-    }
+  interfaces: {
+    takes: [],
+    async run() {
+      for (const nic of await interfaces()) {
+        const { index, name, mac, mtu, up, txQueues, rxQueues, driver, bestMode, installedFor, obstacles } =
+          nic;
+        const state = up ? 'up' : 'down';
+        const group = installedFor === undefined ? '' : ` installed for group ${installedFor}`;
+        console.log(
+          `${index} ${name} ${mac || '-'} mtu ${mtu} ${state} queues ${txQueues}/${rxQueues} driver ${driver || '-'} mode ${bestMode}${group}`,
+        );
+        for (const { cause, remedy } of obstacles) console.log(`    ${cause}: ${remedy}`);
+      }
+    },
   },
 };
+
+/** What was typed makes no sense. */
+class UsageError extends Error {}
+
+async function watch(often: string | undefined): Promise<void> {
+  if (often !== undefined && !/^[1-9]\d*$/.test(often))
+    throw new UsageError(`"${often}" is no number of times`);
+  await status(); // Refuses if no module is loaded: looking on does not load one.
+  const counters = await openCounters();
+  for (let i = 1; ; i++) {
+    for (const { name, rings } of await counters.read())
+      for (const { ring, packets, bytes, drops } of rings)
+        console.log(`${name} ${ring}  ${packets} packets, ${bytes} bytes${dropped(drops)}`);
+    if (i >= Number(often ?? Number.POSITIVE_INFINITY)) break;
+    await sleep(1000);
+    console.log();
+  }
+  counters.close();
+  process.exit(0);
+}
 
 function show({ pid, version, directory, clients, ports }: ModuleStatus): void {
   console.log(`netmap ${version} loaded in ${directory}, pid ${pid}`);
@@ -100,35 +158,44 @@ function dropped(drops: Record<string, number>): string {
   return counts.length > 0 ? `; dropped: ${counts.join(', ')}` : '';
 }
 
+/** @throws UsageError. */
+function parse(args: readonly string[]): { command: Command; given: Given } {
+  const expected = `expected one of ${Object.keys(commands).join(', ')}`;
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: { f: { type: 'boolean', short: 'f' }, g: { type: 'string', short: 'g' } },
+  });
+  const [name, what, ...rest] = positionals;
+  const command = name === undefined || !Object.hasOwn(commands, name) ? undefined : commands[name];
+  if (!command) throw new UsageError(expected);
+  const given = { force: values.f ?? false, group: values.g, what };
+  const takes = (which: keyof Given) => command.takes.includes(which);
+  if (rest.length > 0 || (what !== undefined && !takes('what')))
+    throw new UsageError(`${name} takes no "${rest[0] ?? what}"`);
+  if (given.force && !takes('force')) throw new UsageError(`${name} takes no -f`);
+  if (given.group !== undefined && !takes('group')) throw new UsageError(`${name} takes no -g`);
+  return { command, given };
+}
+
 async function main(args: readonly string[]): Promise<number> {
-  const force = args.includes('-f');
-  const given = args.filter((arg) => arg !== '-f');
-  const at = given[0] === 'l' ? given.indexOf('-g') : -1;
-  const group = at > 0 ? given.splice(at, 2)[1] : undefined;
-  const times =
-    given[0] === 'w' && /^[1-9]\d*$/.test(given[1] ?? '') ? Number(given.splice(1, 1)[0]) : Infinity;
-  const [name, ...rest] = given;
-  if (name === '-h') {
+  if (args[0] === '-h') {
     process.stdout.write(USAGE);
     return 0;
   }
-  const command = name === undefined ? undefined : commands[name];
-  if (!command || rest.length > 0 || (at > 0 && group === undefined)) {
-    process.stderr.write(
-      `nm-loader: cannot do "${args.join(' ')}": expected one of l, u, s, w, interfaces, install, uninstall\n${USAGE}`,
-    );
+  try {
+    const { command, given } = parse(args);
+    await command.run(given);
+    return 0;
+  } catch (error) {
+    const { code, message, stack } = error as NodeJS.ErrnoException;
+    if (error instanceof UsageError || code?.startsWith('ERR_PARSE_ARGS')) {
+      process.stderr.write(`nm-loader: cannot do "${args.join(' ')}": ${message}\n${USAGE}`);
+      return 1;
+    }
+    process.stderr.write(`nm-loader: ${error instanceof NetmapError ? message : stack}\n`);
     return 1;
   }
-  await command(force, group, times);
-  return 0;
 }
 
-main(process.argv.slice(2)).then(
-  (code) => {
-    process.exitCode = code;
-  },
-  (error) => {
-    process.stderr.write(`nm-loader: ${error instanceof NetmapError ? error.message : error.stack}\n`);
-    process.exitCode = 1;
-  },
-);
+process.exitCode = await main(process.argv.slice(2));

@@ -53,6 +53,8 @@ async function generate(options: PktGenOptions, busy: boolean): Promise<number> 
       D('start_threads', `Wait ${options.waitSeconds} secs for phy reset`);
       await new Promise((resolve) => setTimeout(resolve, options.waitSeconds * 1000));
     }
+    // Its syncs are another process's, asked for by one thread: each worker opens its rings itself.
+    if (port.isolated) await port.close();
     D('start_threads', 'Ready...');
     return await supervise(options, port, busy, options.count || frames);
   } finally {
@@ -116,7 +118,7 @@ async function supervise(options: PktGenOptions, port: Port, busy: boolean, coun
   const unlimited = count === 0 || options.fn === 'txseq';
   const ends = Array.from({ length: options.threads }, (_, thread) =>
     finished({
-      shared: port.share(options.threads > 1 ? thread : undefined),
+      shared: port.isolated ? undefined : port.share(options.threads > 1 ? thread : undefined),
       options,
       busy,
       thread,
@@ -136,7 +138,10 @@ async function supervise(options: PktGenOptions, port: Port, busy: boolean, coun
 /** Runs a worker; whether it ended well. */
 function finished(workerData: WorkerData): Promise<boolean> {
   return new Promise((resolve) => {
-    const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData });
+    const worker = new Worker(new URL('./worker.js', import.meta.url), {
+      workerData,
+      trackUnmanagedFds: false, // Descriptors come from elsewhere than Node.
+    });
     worker.on('error', () => {}); // It has said why.
     worker.on('exit', (code) => resolve(code === 0));
   });

@@ -1,7 +1,15 @@
-// A worker thread of pkt-gen: attaches the port that the main thread has opened, and does one job.
+// A worker thread of pkt-gen: attaches the port that the main thread has opened, or opens it where that is no good to
+// another thread, and does one job.
 
 import { workerData } from 'node:worker_threads';
-import { NetmapError, Port, pinThread, type SharedPort } from '../../src/client/index.ts';
+import {
+  NetmapError,
+  NR_REG_ONE_NIC,
+  open,
+  Port,
+  pinThread,
+  type SharedPort,
+} from '../../src/client/index.ts';
 import { Board } from './board.ts';
 import type { Job } from './job.ts';
 import type { FunctionName, PktGenOptions } from './options.ts';
@@ -11,7 +19,8 @@ import { D } from './report.ts';
 import { send } from './sender.ts';
 
 export interface WorkerData {
-  shared: SharedPort;
+  /** Undefined: isolated, to be opened here. */
+  shared: SharedPort | undefined;
   options: PktGenOptions;
   busy: boolean;
   thread: number;
@@ -33,8 +42,10 @@ const board = new Board(data.board);
 try {
   const { options, thread, busy, target } = data;
   if (options.affinity >= 0) pinThread((options.affinity + thread) % options.cpus);
-  const port = Port.attach(data.shared);
+  const mine = options.threads > 1 ? { mode: NR_REG_ONE_NIC, ringId: thread } : {};
+  const port = data.shared ? Port.attach(data.shared) : await open(options.ifname, mine);
   BODIES[options.fn]({ port, options, busy, thread, board, row: board.row(thread), target });
+  await port.close();
 } catch (error) {
   D(
     'main',

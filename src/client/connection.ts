@@ -118,6 +118,12 @@ export class Connection {
   #settle(line: string): void {
     const envelope = v.safeParse(envelopeSchema, JSON.parse(line));
     if (!envelope.success) return;
+    // Not an answer to anything: why the module is about to hang up.
+    if ('error' in envelope.output && envelope.output.id === 0) {
+      const { code, message } = envelope.output.error;
+      for (const { reject } of this.#pending.values()) reject(new NetmapError(code, message));
+      this.#pending.clear();
+    }
     const pending = this.#pending.get(envelope.output.id);
     if (!pending) return;
     this.#pending.delete(envelope.output.id);

@@ -41,10 +41,41 @@ export async function status(directory = runtimeDirectory()): Promise<Status> {
 }
 
 /** Network interfaces of the machine: how their frames would be taken, and what stands in the way. Loads the module. */
-export async function interfaces(directory = runtimeDirectory()): Promise<InterfaceInfo[]> {
-  const connection = await Connection.open(directory, 'list network interfaces');
+export function interfaces(directory = runtimeDirectory()): Promise<InterfaceInfo[]> {
+  return ask('list network interfaces', directory, (connection) => connection.request('interfaces', {}));
+}
+
+/**
+ * Lets users of a group open an interface through the module, isolated, from now on.  Loads the module.
+ * @param group  its name or number; unless given, that which the module was loaded for
+ * @throws NetmapError ENXIO: no such interface; EINVAL: no group; EEXIST: installed already; ENOENT, EPERM, EACCES.
+ */
+export async function installInterface(
+  name: string,
+  group?: string,
+  directory = runtimeDirectory(),
+): Promise<void> {
+  await ask(`install "${name}"`, directory, (connection) =>
+    connection.request('installInterface', { name, ...(group !== undefined && { group }) }),
+  );
+}
+
+/** Undoes installInterface(); what is open stays open until it is closed. @throws NetmapError ENOENT, EACCES. */
+export async function uninstallInterface(name: string, directory = runtimeDirectory()): Promise<void> {
+  await ask(`uninstall "${name}"`, directory, (connection) =>
+    connection.request('uninstallInterface', { name }),
+  );
+}
+
+/** Asks a module, which is loaded if need be. */
+async function ask<T>(
+  purpose: string,
+  directory: string,
+  question: (connection: Connection) => Promise<T>,
+): Promise<T> {
+  const connection = await Connection.open(directory, purpose);
   try {
-    return await connection.request('interfaces', {});
+    return await question(connection);
   } finally {
     connection.close();
   }

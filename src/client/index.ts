@@ -5,7 +5,16 @@ export { SEQUENCE_OFS } from '../abi/frames.ts';
 export * from '../abi/netmap.ts';
 export { runtimeDirectory } from '../protocol/directory.ts';
 export { Bridge, type BridgeOptions, type BridgeTurn } from './bridge.ts';
-export { type InterfaceInfo, interfaces, load, type ModuleStatus, status, unload } from './control.ts';
+export {
+  type InterfaceInfo,
+  installInterface,
+  interfaces,
+  load,
+  type ModuleStatus,
+  status,
+  uninstallInterface,
+  unload,
+} from './control.ts';
 export { Counters, openCounters, type PortCounters, type RingCounters } from './counters.ts';
 export { bounce, type Digit, FrameTable, FrameTemplate, fillLengths, ReceiveTotals } from './frames.ts';
 export { install, uninstall } from './install.ts';

@@ -65,7 +65,8 @@ export class IsolatedSyncs {
   readonly #sleeps: number;
   readonly #line: number;
   readonly #record = new Uint8Array(new ArrayBuffer(8));
-  #gone = false;
+  /** The module is. */
+  gone = false;
   /** What this port's sleepers wait for. */
   readonly bell: Bell;
 
@@ -100,7 +101,7 @@ export class IsolatedSyncs {
   }
 
   #ask(lane: number, wish: number): number {
-    if (this.#gone) return st.SYNC_ERROR;
+    if (this.gone) return st.SYNC_ERROR;
     const words = this.#words;
     const at = lane >> 2;
     const number = (words[at + is.LANE_ASKED / 4]! + 1) | 0;
@@ -112,9 +113,9 @@ export class IsolatedSyncs {
       if (look % LOOKS_IN_A_ROW === LOOKS_IN_A_ROW - 1) os.giveWay();
     }
     Atomics.store(words, at + is.LANE_WAITS / 4, 1);
-    while (Atomics.load(words, at + is.LANE_DONE / 4) !== number && !this.#gone) this.#sleep();
+    while (Atomics.load(words, at + is.LANE_DONE / 4) !== number && !this.gone) this.#sleep();
     Atomics.store(words, at + is.LANE_WAITS / 4, 0);
-    return this.#gone ? st.SYNC_ERROR : words[at + is.LANE_ANSWER / 4]!;
+    return this.gone ? st.SYNC_ERROR : words[at + is.LANE_ANSWER / 4]!;
   }
 
   #sleep(): void {
@@ -124,7 +125,7 @@ export class IsolatedSyncs {
     view.setInt16(6, 0, true);
     os.poll(this.#record, 1, LONGEST_WAIT_MS);
     const events = view.getInt16(6, true);
-    if (events & POLLHUP) this.#gone = true;
+    if (events & POLLHUP) this.gone = true;
     else if (events !== 0) os.drainBell(this.#line);
   }
 }

@@ -21,6 +21,13 @@ export function connect(directory: string): Promise<net.Socket | undefined> {
     });
     socket.once('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') resolve(undefined);
+      else if (error.code === 'EACCES')
+        reject(
+          new NetmapError(
+            'EPERM',
+            `Cannot reach the netmap module in ${directory}: it is not for this user (EACCES); set NETMAP_DIR to a directory of your own, or have users of a group let in by "nm-loader l -g GROUP", to an interface by "nm-loader install IFNAME -g GROUP"`,
+          ),
+        );
       else
         reject(new NetmapError('EACCES', `Cannot reach the netmap module in ${directory}: ${error.message}`));
     });

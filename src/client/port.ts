@@ -82,10 +82,12 @@ export class Port implements Disposable {
     this.#queues = queues;
     const { bufs } = reply.region;
     const shown = { address: region.address + bufs.ofs, size: bufs.size, count: bufs.count };
-    const ring = ({ ringOfs, kringOfs }: { ringOfs: number; kringOfs: number }) =>
-      new Ring(runtime.arena, region.address + ringOfs, state.address + kringOfs, shown);
-    this.txRings = reply.tx.map(ring);
-    this.rxRings = reply.rx.map(ring);
+    const ring = (slots: number) => (place: { index: number; ringOfs: number; kringOfs: number }) => {
+      const [address, kring] = [region.address + place.ringOfs, state.address + place.kringOfs];
+      return new Ring(runtime.arena, address, kring, shown, place.index, slots);
+    };
+    this.txRings = reply.tx.map(ring(reply.txSlots));
+    this.rxRings = reply.rx.map(ring(reply.rxSlots));
     const { dataPlane } = runtime;
     const nothing: Sync = () => 0;
     const syncs: Record<RegisterReply['kind'], [Sync, Sync]> = {
@@ -204,7 +206,8 @@ export class Port implements Disposable {
     return answer & st.SYNC_REINIT;
   }
 
-  txSyncRing(ring: Ring): number {
+  /** @param kicks  of a NIC: most times that the kernel is told to send, should it not take all at once */
+  txSyncRing(ring: Ring, kicks?: number): number {
     if (this.#isolated) return this.#isolated.sync(ring.kring);
     const slot = this.#reply.state.slot;
     let answer = this.#transmit(ring.kring);
@@ -215,18 +218,18 @@ export class Port implements Disposable {
       answer = this.#transmit(ring.kring);
     }
     if (answer & st.SYNC_RING_BELLS) this.#runtime.bells.ringCollected();
-    if (answer & st.SYNC_KICK) answer = this.#kick(ring);
+    if (answer & st.SYNC_KICK) answer = this.#kick(ring, kicks);
     return answer;
   }
 
   /** The kernel sends; what it is done with comes back at once where it can. */
-  #kick(ring: Ring): number {
+  #kick(ring: Ring, kicks: number | undefined): number {
     let answer = st.SYNC_KICK;
     const unsent = () => {
       answer = this.#transmit(ring.kring);
       return (answer & st.SYNC_KICK) !== 0;
     };
-    this.#queues!.send(ring.ringId, unsent);
+    this.#queues!.send(ring.ringId, unsent, kicks);
     return answer;
   }
 
@@ -267,8 +270,8 @@ export class Port implements Disposable {
   }
 
   rxSyncRing(ring: Ring): number {
-    if (ring.forwards && this.#reply.kind === 'nic') this.#forward(ring);
     if (this.#isolated) return this.#isolated.sync(ring.kring);
+    if (ring.forwards && this.#queues) this.#forward(ring);
     let answer = this.#rx(this.#state.address, ring.kring, this.#runtime.token, this.#reply.state.slot);
     while (answer & st.SYNC_FETCH) {
       const { arena, dataPlane } = this.#runtime;
@@ -332,7 +335,11 @@ export class Port implements Disposable {
         ? this.rxRings.some((ring) => this.rxSyncRing(ring) & st.SYNC_ERROR)
         : this.txRings.some((ring) => this.txSyncRing(ring) & st.SYNC_ERROR);
     if (!dead) return; // A ring was broken, and has been reset.
-    const why = this.#isolated ? 'the module that ran its syncs is gone' : 'what it watched is closed';
+    const why = this.#isolated?.gone
+      ? 'the module that ran its syncs is gone'
+      : this.#reply.kind === 'nic'
+        ? 'its interface is gone, or has frames that no buffer holds'
+        : 'what it watched is closed';
     throw new NetmapError('EIO', `Cannot wait for "${this.name}": ${why}; close it and open it again`);
   }
 

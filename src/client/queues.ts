@@ -61,9 +61,9 @@ export class Queues {
   }
 
   /** Has the kernel send what a ring's sync has left for it, as long as there is something and it takes it. */
-  send(index: number, unsent: () => boolean): void {
+  send(index: number, unsent: () => boolean, kicks = MAX_KICKS): void {
     const fd = this.#fds.get(index)!;
-    for (let i = 0; i < MAX_KICKS; i++) {
+    for (let i = 0; i < kicks; i++) {
       const error = os.kick(fd);
       if (!unsent()) return;
       // Busy: a frame that the device did not take is gone, the others wait.

@@ -39,6 +39,8 @@ export class Ring {
     address: number,
     kring: number,
     bufs: { address: number; size: number; count: number },
+    ringId: number,
+    numSlots: number,
   ) {
     this.address = address;
     this.kring = kring;
@@ -47,8 +49,9 @@ export class Ring {
     this.#words = arena.words;
     this.#slots = address + abi.RING_SLOTS;
     this.#bufs = bufs.address;
-    this.ringId = this.#view.getUint16(address + abi.RING_RINGID, true);
-    this.numSlots = this.#view.getUint32(address + abi.RING_NUM_SLOTS, true);
+    // As the module says: the ring itself may say something else, if others have it mapped who are not trusted.
+    this.ringId = ringId;
+    this.numSlots = numSlots;
     this.bufSize = bufs.size;
     this.bufCount = bufs.count;
     this.#offsetMask = this.#view.getBigUint64(address + abi.RING_OFFSET_MASK, true);

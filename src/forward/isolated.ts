@@ -17,9 +17,12 @@ const LOOK_AGAIN_MS = 0.05;
 const SHORT_SLEEP_MS = 0.15;
 /** Rounds between looks at the clock. */
 const ROUNDS = 16;
+/** Times that the kernel is told to send for a sync: some thousand frames.  A client that goes on adding must not keep the others waiting. */
+const KICKS = 32;
 /** A thread that blocks for ever could not be ended with its process. */
 const LONGEST_SLEEP_MS = 3000;
 const POLLIN = 1;
+const POLLOUT = 4;
 const SAFE_BITS = st.SYNC_REINIT | st.SYNC_ERROR | st.SYNC_BUSY;
 
 interface Lane {
@@ -27,6 +30,8 @@ interface Lane {
   readonly transmits: boolean;
   /** Word of the lane in the arena. */
   readonly at: number;
+  /** Of a NIC: what the kernel makes ready when the ring is to be looked at; -1 where a bell alone tells. */
+  readonly fd: number;
   armed: boolean;
 }
 
@@ -46,10 +51,12 @@ class Guest {
     this.#words = arena.words;
     this.#page = arena.mapOwn(page.fd, page.ino, page.size);
     const first = (this.#page.address + is.PAGE_LANES) >> 2;
+    const fds = [...port.waitFds('out'), ...port.waitFds('in')].map(({ fd }) => fd);
     this.lanes = [...port.txRings, ...port.rxRings].map((ring, i) => ({
       ring,
       transmits: i < port.txRings.length,
       at: first + i * (is.LANE_SIZE / 4),
+      fd: fds[i] ?? -1,
       armed: false,
     }));
   }
@@ -90,6 +97,12 @@ class Guest {
     if (rung) os.ring(this.bell);
   }
 
+  /** The kernel has something for a lane that the client sleeps on. */
+  tellOf(lane: Lane): void {
+    lane.armed = false;
+    os.ring(this.bell);
+  }
+
   async close(): Promise<void> {
     this.port.runtime.arena.unmapOwn(this.#page);
     await this.port.close();
@@ -108,7 +121,7 @@ class Guest {
         return 0;
       }
       default:
-        return SAFE_BITS & (lane.transmits ? this.port.txSyncRing(ring) : this.port.rxSyncRing(ring));
+        return SAFE_BITS & (lane.transmits ? this.port.txSyncRing(ring, KICKS) : this.port.rxSyncRing(ring));
     }
   }
 
@@ -131,7 +144,6 @@ function bellOf({ runtime }: Port): ThreadBell {
 
 const { directory, pass, controlFd } = workerData as ThreadData;
 const guests = new Map<number, Guest>();
-let fds = new Uint8Array(new ArrayBuffer(64 * 8));
 let lastSleepMs = Number.POSITIVE_INFINITY;
 
 /** Blocks until the module has an order for us. */
@@ -173,28 +185,61 @@ function sleep(): boolean {
   return isOrdered;
 }
 
+/** What poll(2) is to look at. */
+class Waited {
+  #bytes = new Uint8Array(new ArrayBuffer(64 * 8));
+  #view = new DataView(this.#bytes.buffer);
+  #count = 0;
+  readonly #actions: (() => void)[] = [];
+
+  clear(): void {
+    this.#count = 0;
+  }
+
+  add(fd: number, events: number, whenReady: () => void): void {
+    if ((this.#count + 1) * 8 > this.#bytes.length) {
+      const larger = new Uint8Array(new ArrayBuffer(this.#bytes.length * 2));
+      larger.set(this.#bytes);
+      this.#bytes = larger;
+      this.#view = new DataView(larger.buffer);
+    }
+    const at = this.#count * 8;
+    this.#view.setInt32(at, fd, true);
+    this.#view.setInt16(at + 4, events, true);
+    this.#view.setInt16(at + 6, 0, true);
+    this.#actions[this.#count++] = whenReady;
+  }
+
+  poll(timeoutMs: number): void {
+    os.poll(this.#bytes, this.#count, timeoutMs);
+    for (let i = 0; i < this.#count; i++) if (this.#view.getInt16(i * 8 + 6, true) !== 0) this.#actions[i]!();
+  }
+}
+
+const waited = new Waited();
+
 /** @returns true if there is an order. */
 function wait(timeoutMs: number): boolean {
-  const all = [...guests.values()];
-  const waited = [controlFd, ...(threadBell ? [threadBell.fd] : []), ...all.map(({ line }) => line)];
-  if (fds.length < waited.length * 8) fds = new Uint8Array(new ArrayBuffer(waited.length * 16));
-  const view = new DataView(fds.buffer);
-  waited.forEach((fd, i) => {
-    view.setInt32(8 * i, fd, true);
-    view.setInt16(8 * i + 4, POLLIN, true);
-    view.setInt16(8 * i + 6, 0, true);
+  let isOrdered = false;
+  waited.clear();
+  waited.add(controlFd, POLLIN, () => {
+    os.drainBell(controlFd);
+    isOrdered = true;
   });
-  os.poll(fds, waited.length, timeoutMs);
-  const ready = (i: number) => view.getInt16(8 * i + 6, true) !== 0;
-  const firstLine = waited.length - all.length;
-  if (threadBell && ready(1)) {
-    threadBell.empty();
-    for (const guest of all) guest.tell(threadBell.id);
+  const bell = threadBell;
+  if (bell)
+    waited.add(bell.fd, POLLIN, () => {
+      bell.empty();
+      for (const guest of guests.values()) guest.tell(bell.id);
+    });
+  for (const guest of guests.values()) {
+    waited.add(guest.line, POLLIN, () => os.drainBell(guest.line));
+    for (const lane of guest.lanes)
+      if (lane.armed && lane.fd >= 0)
+        waited.add(lane.fd, lane.transmits ? POLLOUT : POLLIN, () => guest.tellOf(lane));
   }
-  for (let i = firstLine; i < waited.length; i++) if (ready(i)) os.drainBell(waited[i]!);
-  if (!ready(0)) return false;
-  os.drainBell(controlFd);
-  return true;
+  waited.poll(timeoutMs);
+  return isOrdered;
 }
 
 async function obey(order: ThreadOrder): Promise<void> {

@@ -5,14 +5,8 @@ import fs from 'node:fs';
 import { parseArgs } from 'node:util';
 import { NetmapError } from '../abi/errors.ts';
 import { os } from '../os/index.ts';
-import {
-  admitGroup,
-  ensureDirectory,
-  groupByName,
-  lockPath,
-  runtimeDirectory,
-  socketPath,
-} from '../protocol/directory.ts';
+import { ensureDirectory, lockPath, runtimeDirectory, socketPath } from '../protocol/directory.ts';
+import { Access } from './access.ts';
 import { Module } from './module.ts';
 import { serve } from './server.ts';
 
@@ -40,7 +34,6 @@ function main(): void {
     process.stdout.write(USAGE);
     return;
   }
-  const group = values.g === undefined ? undefined : groupByName(values.g);
   if (values.d !== undefined) process.env['NETMAP_DIR'] = values.d; // For the threads of the module, too.
   const directory = runtimeDirectory();
   ensureDirectory(directory);
@@ -53,7 +46,8 @@ function main(): void {
   }
   // A socket without the lock's owner: the module before us did not end by itself.
   const crashed = fs.existsSync(path);
-  const module = new Module(directory, crashed);
+  const access = new Access(directory, values.g);
+  const module = new Module(directory, access, crashed);
   if (crashed) fs.unlinkSync(path);
 
   const idle = new IdleTimer(values.x === undefined ? undefined : Number(values.x) * 1000, unload);
@@ -65,7 +59,7 @@ function main(): void {
   server.on('listening', () => {
     try {
       os.guardSocket(address);
-      if (group !== undefined) admitGroup(directory, group);
+      access.open();
     } catch (error) {
       fs.rmSync(path, { force: true });
       fail(error);
@@ -85,7 +79,7 @@ function main(): void {
   async function unload(): Promise<void> {
     server.close();
     await module.close();
-    if (group !== undefined) admitGroup(directory, undefined);
+    access.close();
     fs.rmSync(path, { force: true });
     fs.rmSync(lockPath(directory), { force: true });
     process.exit(0);

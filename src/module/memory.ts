@@ -6,6 +6,9 @@ import type { Geometry } from '../mem/geometry.ts';
 import { Pool } from '../mem/pool.ts';
 import { type ObjectRef, os } from '../os/index.ts';
 
+/** nr_mem_id of the region that NICs and null ports share. */
+export const GLOBAL_REGION = 1;
+
 /** A netmap memory region: what applications map. */
 export interface Region {
   readonly slot: number;
@@ -49,6 +52,10 @@ export class Memory {
 
   constructor(arena: Arena) {
     this.arena = arena;
+  }
+
+  get regions(): Iterable<Region> {
+    return this.#regions.values();
   }
 
   /** @throws NetmapError EINVAL for an id that no region has. */

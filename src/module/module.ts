@@ -17,13 +17,14 @@ import type {
   Reply,
   Status,
 } from '../protocol/messages.ts';
+import type { Access } from './access.ts';
 import type { Adapter, AttachedNic, ValePort } from './adapter.ts';
 import { restore } from './adopt.ts';
 import { takeMemory } from './extmem.ts';
 import { type RegistryRecord, readRecord, writeRecord } from './journal.ts';
 import { Isolation } from './isolation.ts';
 import { Links, type Pair } from './links.ts';
-import { Memory } from './memory.ts';
+import { Memory, type Region } from './memory.ts';
 import { GuestMemory, RegionUsers } from './permission.ts';
 import { type PollingRequest, pollersFor } from './polling.ts';
 import { Proxies } from './proxies.ts';
@@ -61,6 +62,7 @@ export interface Introduction {
 
 export class Module {
   readonly directory: string;
+  readonly access: Access;
   readonly registry: Registry;
   readonly clients = new Map<number, Client>();
   /** What workers of the module show to be known as such. */
@@ -77,8 +79,9 @@ export class Module {
   #nextToken = 1;
 
   /** @param survivors  look for what a module that died in this directory has left */
-  constructor(directory: string, survivors: boolean) {
+  constructor(directory: string, access: Access, survivors: boolean) {
     this.directory = directory;
+    this.access = access;
     this.#arena = Arena.create();
     this.#links = new Links(directory, this.pass);
     this.proxies = new Proxies(directory, this.pass);
@@ -108,13 +111,13 @@ export class Module {
     }, 1000).unref();
   }
 
-  /** What keeps a module that was started on demand: clients, and ports that stay without any. */
+  /** What keeps a module that was started on demand: clients, ports that stay without any, what others come for. */
   get users(): number {
     const { adapters, vale } = this.registry.ports;
     const attached = [...adapters.values()].filter((adapter) => adapter.kind === 'vale' && adapter.nic);
     // Threads of the module's own serve others, and keep nobody.
     const clients = [...this.clients.values()].filter(({ internal }) => !internal);
-    return clients.length + vale.persistent.size + attached.length;
+    return clients.length + vale.persistent.size + attached.length + this.access.interfaces;
   }
 
   get persistentPorts(): string[] {
@@ -152,47 +155,69 @@ export class Module {
 
   /** REGISTER, in memory that is the client's user's. @throws NetmapError EACCES, and what the registry answers. */
   register(client: Client, request: RegisterRequest): RegisterReply {
-    const { memory, registrations, ports } = this.registry;
-    if (request.extmem) {
-      const brought = takeMemory(memory, client.pid, request.extmem, ports.parameters.pools('priv_'));
-      try {
-        const { extmem: _used, ...rest } = request;
-        return this.register(client, { ...rest, memId: brought.memId });
-      } finally {
-        memory.dropIfUnused(brought);
-      }
-    }
-    const wanted = request.memId;
-    if (memory.hasRegion(wanted)) this.#users.check(memory.regionById(wanted), client.uid, request.name);
-    return this.change((registry) => {
-      const account = this.#guestMemory.accountOf(client.uid);
-      const reply = memory.charging(account, () => registry.register(client, request));
-      if (client.internal) return reply;
-      try {
-        this.#users.claim(registrations.get(reply.registration)!.adapter.region, client.uid, request.name);
-      } catch (error) {
-        registry.release(client, reply.registration);
-        throw error;
-      }
-      return reply;
+    return this.#inOwnMemory(client, request, (wanted) => {
+      if (client.internal) return this.change((registry) => registry.register(client, wanted));
+      const { memory, registrations, ports } = this.registry;
+      const check = (region: Region) => this.#users.check(region, client.uid, wanted.name);
+      if (memory.hasRegion(wanted.memId)) check(memory.regionById(wanted.memId));
+      const known = ports.existing(wanted.name);
+      if (known) check(known.region);
+      return this.change((registry) => {
+        let reply: RegisterReply;
+        const region = this.#users.claiming(memory, client.uid, () => {
+          const account = this.#guestMemory.accountOf(client.uid);
+          reply = memory.charging(account, () => registry.register(client, wanted));
+          return registrations.get(reply.registration)!.adapter.region;
+        });
+        try {
+          check(region);
+        } catch (error) {
+          registry.release(client, reply!.registration);
+          throw error;
+        }
+        return reply!;
+      });
     });
   }
 
-  /** PORT_INFO_GET, which may make the port that it is about. */
-  portInfo(uid: number, request: RegisterRequest): PortInfo {
-    const account = this.#guestMemory.accountOf(uid);
-    return this.registry.memory.charging(account, () => this.registry.portInfo(request));
+  /** PORT_INFO_GET, as the port would be if this client opened it. */
+  portInfo(client: Pick<Client, 'pid' | 'uid' | 'isolated'>, request: RegisterRequest): PortInfo {
+    const account = this.#guestMemory.accountOf(client.uid);
+    return this.#inOwnMemory(client, request, (wanted) =>
+      this.registry.memory.charging(account, () => this.registry.portInfo(wanted)),
+    );
+  }
+
+  /**
+   * Gives a request the memory that its client brings; and that of its own that an isolated one has an interface in,
+   * since all in the global region is everybody's who has an interface open.  It goes again if nothing came to use it.
+   */
+  #inOwnMemory<T>(
+    { pid, uid, isolated }: Pick<Client, 'pid' | 'uid' | 'isolated'>,
+    { extmem, ...request }: RegisterRequest,
+    work: (request: RegisterRequest) => T,
+  ): T {
+    const { memory, ports } = this.registry;
+    const nic = isolated && request.memId === 0 && !extmem ? ports.interfaceNamed(request.name) : undefined;
+    const region = this.#users.claiming(memory, uid, () => {
+      if (extmem) return takeMemory(memory, pid, extmem, ports.parameters.pools('priv_'));
+      if (!nic || ports.nics.all.has(nic.index)) return undefined;
+      return memory.charging(this.#guestMemory.accountOf(uid), () =>
+        memory.createRegion(ports.nics.geometryFor(nic, request), request.name),
+      );
+    });
+    if (!region) return work(request);
+    try {
+      return work({ ...request, memId: region.memId });
+    } finally {
+      memory.dropIfUnused(region);
+    }
   }
 
   /** The same for a client that maps only its own region. @returns the ticket for its descriptors besides. */
   async registerIsolated(client: Client, request: RegisterRequest): Promise<Reply<'registerIsolated'>> {
     const reply = this.register(client, request);
     try {
-      if (reply.kind === 'nic')
-        throw new NetmapError(
-          'EOPNOTSUPP',
-          `Cannot open "${request.name}" in isolated mode: network interfaces are served in direct mode only`,
-        );
       return shownToIsolated(reply, await this.isolation.add(request, reply, client.uid));
     } catch (error) {
       // Gone with its client, perhaps, while the thread was opening the port.
@@ -364,7 +389,7 @@ function ringPairs(nic: AttachedNic, name: string, rings: number): Pair[] {
 /** What an isolated client is told of its registration: nothing of private state, no descriptors. */
 function shownToIsolated(reply: RegisterReply, ticket: string): Reply<'registerIsolated'> {
   const { registration, adapter, kind, memSize, memId, txRings, rxRings, txSlots, rxSlots } = reply;
-  const { hostTxRings, hostRxRings, extraBufs, maxOffset, ifOfs, region, tx, rx } = reply;
+  const { hostTxRings, hostRxRings, extraBufs, maxOffset, ifOfs, region, tx, rx, nic } = reply;
   const { ifs, rings, bufs } = region;
   const place = ({ index, ringOfs }: { index: number; ringOfs: number }) => ({ index, ringOfs });
   const sizes = { memSize, memId, txRings, rxRings, hostTxRings, hostRxRings, txSlots, rxSlots };
@@ -379,6 +404,7 @@ function shownToIsolated(reply: RegisterReply, ticket: string): Reply<'registerI
     region: { ifs, rings, bufs },
     tx: tx.map(place),
     rx: rx.map(place),
+    nic,
     ticket,
   };
 }

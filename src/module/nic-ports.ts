@@ -18,13 +18,15 @@ import {
   watchLinks,
 } from '../nic/index.ts';
 import { os } from '../os/index.ts';
-import type { RegisterReply } from '../protocol/messages.ts';
+import type { RegisterReply, RegisterRequest } from '../protocol/messages.ts';
 import type { NicPort, OpenQueue } from './adapter.ts';
+import type { Geometry } from '../mem/geometry.ts';
+import { GLOBAL_REGION } from './memory.ts';
 import type { Parameters } from './parameters.ts';
-import type { PortSizes } from './plan.ts';
+import { nicGeometry, type PortSizes } from './plan.ts';
 import { PortTable } from './port-table.ts';
 import { emptyRing, isHost, type Ring, stockRing, transmits } from './rings.ts';
-import { GLOBAL_REGION, range, type Stock, Undo } from './stock.ts';
+import { range, type Stock, Undo } from './stock.ts';
 
 /** In the syncs that the module itself runs. */
 const MODULE_TOKEN = 0xffffffff;
@@ -58,10 +60,8 @@ export class NicPorts {
     if (!nic && !endpoint) throw noInterface(name);
     const known = nic && this.all.get(nic.index);
     if (known) return known;
-    const atMost = (count: number) => Math.min(count || 1, NM_BDG_MAXRINGS);
-    const host = { tx: atMost(hostRings.tx), rx: atMost(hostRings.rx) };
     const made = Undo.around((undo) =>
-      this.#create(endpoint ? name : nic!, memId || GLOBAL_REGION, host, undo),
+      this.#create(endpoint ? name : nic!, memId || GLOBAL_REGION, hostRingsFor(hostRings), undo),
     );
     this.all.set(made.interface.index, made);
     this.#endWatch ??= watchLinks((news) => this.#hear(news));
@@ -106,6 +106,15 @@ export class NicPorts {
     const slots = this.#parameters.get('generic_ringsize');
     const sizes = { txRings: count, rxRings: count, txSlots: slots, rxSlots: slots };
     return { sizes, region: memId || GLOBAL_REGION };
+  }
+
+  /** Memory for one interface alone. */
+  geometryFor(nic: Interface, { hostTxRings = 0, hostRxRings = 0, extraBufs }: RegisterRequest): Geometry {
+    const bufSize = this.#parameters.get('buf_size');
+    const count = ringsOf(nic, bufSize, this.#parameters.get('admode'));
+    const host = hostRingsFor({ tx: hostTxRings, rx: hostRxRings });
+    const slots = this.#parameters.get('generic_ringsize');
+    return nicGeometry(count + host.tx, count + host.rx, slots, extraBufs, bufSize);
   }
 
   destroy(port: NicPort): void {
@@ -299,6 +308,12 @@ export class NicPorts {
       arena.unmapDevice(mapping);
     }
   }
+}
+
+/** As many host rings as are asked for, within limits. */
+function hostRingsFor({ tx, rx }: HostRings): HostRings {
+  const atMost = (count: number) => Math.min(count || 1, NM_BDG_MAXRINGS);
+  return { tx: atMost(tx), rx: atMost(rx) };
 }
 
 /** Rings of a queue, of one direction where the other has fewer. */

@@ -1,13 +1,13 @@
-// What clients of other users may do.  Whoever can reach the socket may open ports, isolated, and close them; memory
+// What clients of other users may do, once they are let in (access.ts): open ports, isolated, and close them.  Memory
 // belongs to the user who first opens a port in it, and nobody else is ever handed it.
 
 import { NetmapError } from '../abi/errors.ts';
 import type { Peer } from '../os/index.ts';
 import type { Operation, RegisterRequest } from '../protocol/messages.ts';
-import type { Account, Region } from './memory.ts';
+import type { Access } from './access.ts';
+import { type Account, GLOBAL_REGION, type Memory, type Region } from './memory.ts';
 import { MONITOR_FLAGS } from './monitors.ts';
 import type { Parameters } from './parameters.ts';
-import { GLOBAL_REGION } from './stock.ts';
 
 const GUEST_OPERATIONS: ReadonlySet<Operation> = new Set([
   'hello',
@@ -15,6 +15,7 @@ const GUEST_OPERATIONS: ReadonlySet<Operation> = new Set([
   'collect',
   'release',
   'portInfo',
+  'interfaces',
 ]);
 
 const OWN_UID = process.getuid?.() ?? 0;
@@ -38,47 +39,54 @@ export function checkGuest(operation: Operation): void {
   );
 }
 
-/** @throws NetmapError EACCES: it is about frames, interfaces, or memory of others. */
-export function checkGuestRequest({
-  name,
-  flags,
-  memId,
-}: Pick<RegisterRequest, 'name' | 'flags' | 'memId'>): void {
+/**
+ * @param nic  the interface that the request's name opens, if it opens one
+ * @throws NetmapError EACCES: it is about ports or frames of others; EPERM: an interface that is not for this user.
+ */
+export function checkGuestRequest(
+  { name, flags, memId }: Pick<RegisterRequest, 'name' | 'flags' | 'memId'>,
+  nic: string | undefined,
+  peer: Peer,
+  access: Access,
+): void {
   if (memId === GLOBAL_REGION)
     throw new NetmapError(
       'EACCES',
-      `Cannot open "${name}" in memory region ${GLOBAL_REGION}: it is that of network interfaces; name none, or one of your own`,
+      `Cannot open "${name}" in memory region ${GLOBAL_REGION}: it is the module's own; name none, or one of your own`,
     );
-  if (!name.startsWith('vale'))
+  if (flags & MONITOR_FLAGS)
     throw new NetmapError(
       'EACCES',
-      `Cannot open "${name}": other users than uid ${OWN_UID}, whose module this is, may open ports of switches and their pipes`,
+      `Cannot monitor "${name}": only uid ${OWN_UID}, whose module this is, and root may`,
     );
-  if ((flags & MONITOR_FLAGS) === 0) return;
-  throw new NetmapError(
-    'EACCES',
-    `Cannot monitor "${name}": only uid ${OWN_UID}, whose module this is, and root may`,
-  );
+  if (nic !== undefined) access.checkInterface(nic, peer);
+  else if (!name.startsWith('vale'))
+    throw new NetmapError(
+      'EACCES',
+      `Cannot open "${name}": it is no interface, and other users than uid ${OWN_UID}, whose module this is, may open those, ports of switches, and their pipes`,
+    );
 }
 
-/** Whose each region is. */
+/** Whose each region is: unless somebody else has claimed it, the module's own user's. */
 export class RegionUsers {
   readonly #users = new WeakMap<Region, number>();
 
-  /** @throws NetmapError EACCES: it is another user's. */
-  claim(region: Region, uid: number, name: string): void {
-    this.check(region, uid, name);
-    this.#users.set(region, uid);
+  /** Regions that are made by `work` and come out of it are this user's; but for the global one. */
+  claiming<T extends Region | undefined>(memory: Memory, uid: number, work: () => T): T {
+    const before = new Set(memory.regions);
+    const region = work();
+    if (region && !before.has(region) && region.memId !== GLOBAL_REGION) this.#users.set(region, uid);
+    return region;
   }
 
   /** @throws NetmapError EACCES: it is another user's. */
   check(region: Region, uid: number, name: string): void {
-    const user = this.#users.get(region);
-    if (user !== undefined && user !== uid)
-      throw new NetmapError(
-        'EACCES',
-        `Cannot open "${name}": its memory belongs to uid ${user}; open a port of another name`,
-      );
+    const user = this.#users.get(region) ?? OWN_UID;
+    if (user === uid) return;
+    throw new NetmapError(
+      'EACCES',
+      `Cannot open "${name}": its memory belongs to uid ${user}; wait until it is closed, or open a port of another name`,
+    );
   }
 }
 

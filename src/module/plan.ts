@@ -93,6 +93,22 @@ export function pipeGeometry(pipe: PortSizes, extraBufs: number, bufSize: number
   return geometry([], 1, extraBufs, bufSize, pipe);
 }
 
+/** Region of one network interface, with its host rings, where it does not share the global one. */
+export function nicGeometry(
+  txRings: number,
+  rxRings: number,
+  slots: number,
+  extraBufs: number,
+  bufSize: number,
+): Geometry {
+  const rings = txRings + rxRings;
+  return layOut({
+    ifs: { count: OPENINGS, size: ifSize(txRings, rxRings) },
+    rings: { count: rings, size: ringSize(slots) },
+    bufs: { count: abi.NM_RESERVED_BUFS + rings * slots + extraBufs, size: bufSize },
+  });
+}
+
 function geometry(
   ports: readonly PortSizes[],
   pipes: number,

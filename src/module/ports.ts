@@ -2,6 +2,7 @@
 
 import { NetmapError } from '../abi/errors.ts';
 import type { DataPlane } from '../dataplane/dataplane.ts';
+import { findInterface, type Interface } from '../nic/index.ts';
 import { os } from '../os/index.ts';
 import type { RegisterRequest } from '../protocol/messages.ts';
 import type { Adapter, Monitor } from './adapter.ts';
@@ -105,6 +106,19 @@ export class Ports {
   /** The adapter of that name, if it exists: an attached port answers to both of its names. */
   find(name: string): Adapter | undefined {
     return this.adapters.get(name) ?? this.vale.persistent.get(name)?.placed;
+  }
+
+  /** The interface that a name opens, if it opens one. */
+  interfaceNamed(name: string): Interface | undefined {
+    if (name.startsWith('vale') || /[{}]/.test(name)) return undefined;
+    if (this.find(name) || this.vale.persistent.has(name)) return undefined;
+    return findInterface(name);
+  }
+
+  /** The adapter that a name opens, if it exists. */
+  existing(name: string): Adapter | undefined {
+    const nic = this.interfaceNamed(name);
+    return nic ? this.nics.all.get(nic.index) : this.find(name);
   }
 
   /** Destroys what nobody has open, nobody keeps attached and nothing hangs on. */

@@ -13,6 +13,7 @@ import {
   MAX_REPLY,
   MAX_REQUEST,
   type Operation,
+  type RegisterRequest,
   type Request,
   requestSchema,
 } from '../protocol/messages.ts';
@@ -52,15 +53,21 @@ class Connection {
   #binary: BinarySession | undefined;
   #lineTimer: NodeJS.Timeout | undefined;
   client: Client | undefined;
-  readonly #peer: Peer;
+  readonly peer: Peer;
 
   constructor(module: Module, socket: net.Socket, events: ServerEvents) {
     this.module = module;
     this.events = events;
     this.#socket = socket;
-    this.#peer = os.peerOf(descriptorOf(socket));
-    socket.on('data', (chunk) => this.#receive(Buffer.from(chunk)));
+    this.peer = os.peerOf(descriptorOf(socket));
     socket.on('error', () => socket.destroy());
+    try {
+      if (this.isGuest) module.access.checkUser(this.peer);
+    } catch (error) {
+      this.#drop(error as NetmapError);
+      return;
+    }
+    socket.on('data', (chunk) => this.#receive(Buffer.from(chunk)));
     socket.on('close', () => void this.#closed());
   }
 
@@ -140,25 +147,32 @@ class Connection {
 
   /** Somebody of another user. */
   get isGuest(): boolean {
-    return isGuest(this.#peer);
+    return isGuest(this.peer);
+  }
+
+  /** @throws NetmapError EACCES, EPERM: somebody of another user may not ask for this. */
+  checkRequest(request: RegisterRequest): void {
+    if (!this.isGuest) return;
+    const { registry, access } = this.module;
+    checkGuestRequest(request, registry.ports.interfaceNamed(request.name)?.name, this.peer, access);
   }
 
   /** Whose memory that of its ports is. */
   get uid(): number {
-    return memoryUser(this.#peer);
+    return memoryUser(this.peer);
   }
 
   /** Takes a client in; of guests only what the system says of them is believed. */
   introduce(said: Introduction): Client {
     if (!this.isGuest) return this.module.hello(said, this.uid);
-    const { pid, uid } = this.#peer;
+    const { pid, uid } = this.peer;
     return this.module.hello({ pid, startTime: os.startTime(pid), isolated: true }, uid);
   }
 
   /** Gives what a ticket is good for to whoever is at the other end, and hangs up. */
   handOver(id: number, ticket: string): void {
     const answer = `${JSON.stringify({ id, ok: {} })}\n`;
-    const peer = { ...this.#peer, uid: this.uid };
+    const peer = { ...this.peer, uid: this.uid };
     this.module.isolation.collect(ticket, peer, descriptorOf(this.#socket), answer);
     this.#socket.end();
   }
@@ -196,7 +210,7 @@ const handlers: { [O in Operation]: Handler<O> } = {
     return connection.module.register(connection.requireClient(), request);
   },
   registerIsolated(request, connection) {
-    if (connection.isGuest) checkGuestRequest(request);
+    connection.checkRequest(request);
     return connection.module.registerIsolated(connection.requireIsolated(), request);
   },
   collect({ id, ticket }, connection) {
@@ -208,8 +222,10 @@ const handlers: { [O in Operation]: Handler<O> } = {
     return {};
   },
   portInfo(request, connection) {
-    if (connection.isGuest) checkGuestRequest(request);
-    return connection.module.portInfo(connection.uid, request);
+    connection.checkRequest(request);
+    const { module, peer, client, isGuest: guest } = connection;
+    const who = { pid: peer.pid, uid: connection.uid, isolated: client?.isolated ?? guest };
+    return module.portInfo(who, request);
   },
   async valeAttach(request, { module }) {
     checkAttach(request);
@@ -262,7 +278,21 @@ const handlers: { [O in Operation]: Handler<O> } = {
     return {};
   },
   valeLookupGet: ({ name }, { module }) => module.registry.switchboard.lookup(name),
-  interfaces: (_request, { module }) => survey(module.registry.ports.parameters.get('buf_size')),
+  interfaces: (_request, { module: { registry, access } }) =>
+    survey(registry.ports.parameters.get('buf_size')).map((nic) => ({
+      ...nic,
+      installedFor: access.installedFor(nic.name),
+    })),
+  installInterface({ name, group }, { module: { access }, events }) {
+    access.install(name, group);
+    events.used();
+    return {};
+  },
+  uninstallInterface({ name }, { module: { access }, events }) {
+    access.uninstall(name);
+    events.used();
+    return {};
+  },
   status: (_request, { module }) => module.status(),
   counterPlaces: (_request, { module }) => module.registry.counterPlaces(),
   unload({ force }, { module, events }) {

@@ -1,14 +1,11 @@
 import { KR_SIZE } from '../abi/state.ts';
 import { type Geometry, layOut } from '../mem/geometry.ts';
 import type { RegisterRequest } from '../protocol/messages.ts';
-import type { Memory, Region, State } from './memory.ts';
+import { GLOBAL_REGION, type Memory, type Region, type State } from './memory.ts';
 import type { Parameters } from './parameters.ts';
 import type { PortSizes } from './plan.ts';
 import type { PortTable, SwitchPort } from './port-table.ts';
 import { createRing, destroyRing, type Ring, type RingPlan } from './rings.ts';
-
-/** nr_mem_id of the region that NICs and null ports share. */
-export const GLOBAL_REGION = 1;
 
 /** Regions and rings for those who make adapters, each taken with the step that gives it back. */
 export class Stock {

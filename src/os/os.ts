@@ -147,6 +147,16 @@ export interface Os {
   defaultDirectory(env: NodeJS.ProcessEnv): string;
   /** Makes a directory that is the user's alone. @throws Error that says why it cannot be. */
   ownDirectory(path: string): void;
+  /** Where what a module is to remember between its runs is written down. */
+  settingsDirectory(runtimeDirectory: string): string;
+  /** Number of a group by name or number. @throws NetmapError ENOENT. */
+  groupId(name: string): number;
+  /**
+   * Lets users of these groups come to the socket in a directory, and nobody else than the owner; with more groups than
+   * the system can name there, everybody, whom the module then has to refuse.
+   * @throws NetmapError EPERM: not groups of ours.
+   */
+  admitGroups(directory: string, socket: string, groups: readonly number[]): void;
   /** What to connect to for the socket file; undefined if there is none. */
   socketAddress(file: string): string | undefined;
   /** What to listen on, so that others find it by the socket file. */
@@ -185,11 +195,13 @@ export interface Received {
   fds: number[];
 }
 
-/** Credentials of the process at the other end of a socket. */
+/** Credentials of the process at the other end of a socket, from when it connected. */
 export interface Peer {
   pid: number;
   uid: number;
   gid: number;
+  /** All groups that it is of. */
+  groups: readonly number[];
 }
 
 export interface BellPipe {

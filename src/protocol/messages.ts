@@ -103,6 +103,8 @@ export const requestSchema = v.variant('op', [
   v.object({ id, op: v.literal('valeLookupGet'), name }),
   v.object({ id, op: v.literal('valeHost'), name }),
   v.object({ id, op: v.literal('interfaces') }),
+  v.object({ id, op: v.literal('installInterface'), name, group: v.optional(text) }),
+  v.object({ id, op: v.literal('uninstallInterface'), name }),
   v.object({ id, op: v.literal('status') }),
   v.object({ id, op: v.literal('counterPlaces') }),
   v.object({ id, op: v.literal('unload'), force: v.boolean() }),
@@ -183,6 +185,7 @@ const registeredIsolated = v.object({
   region: v.object({ ifs: pool, rings: pool, bufs: pool }),
   tx: v.array(isolatedRing),
   rx: v.array(isolatedRing),
+  nic: registered.entries.nic,
   ticket: text,
 });
 
@@ -228,6 +231,8 @@ const surveyed = v.object({
   driver: text,
   bestMode: v.picklist([...nicModes, 'none']),
   obstacles: v.array(v.object({ cause: v.string(), remedy: v.string() })),
+  /** Group whose users may open it, besides the module's own user. */
+  installedFor: v.optional(v.string()),
 });
 export type InterfaceInfo = v.InferOutput<typeof surveyed>;
 
@@ -257,6 +262,8 @@ export const replySchemas = {
   valeLookupClear: v.object({}),
   valeLookupGet: v.object({ kind: v.picklist(['table', 'wasm', 'batch']), label: text, alive: v.boolean() }),
   interfaces: v.array(surveyed),
+  installInterface: v.object({}),
+  uninstallInterface: v.object({}),
   status,
   /** Where counters lie: krings, by the states that they are in. */
   counterPlaces: v.object({

@@ -14,6 +14,7 @@ ownModule();
 /** Inside the project, so that `import 'netmap'` finds it by its name. */
 const scratch = fs.mkdtempSync(path.join(ROOT, 'build/docs-'));
 after(() => fs.rmSync(scratch, { recursive: true, force: true }));
+fs.chmodSync(scratch, 0o755); // Other users run programs there, too.
 fs.symlinkSync(path.join(ROOT, 'bin'), path.join(scratch, 'bin'));
 fs.mkdirSync(path.join(scratch, 'build'));
 fs.symlinkSync(path.join(ROOT, 'build/lookup'), path.join(scratch, 'build/lookup'));

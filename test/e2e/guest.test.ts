@@ -7,7 +7,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
-import { load, open, type Port, status, unload } from '../../src/client/index.ts';
+import { load, newIf, open, type Port, status, unload } from '../../src/client/index.ts';
 import { frame, markOf, receive, refuses, ROOT, send, until } from '../harness.ts';
 
 const GUEST = 65534;
@@ -37,7 +37,8 @@ test('a process of another user exchanges frames, maps its own region only, and 
   await load(undefined, String(GUEST));
   assert.equal(fs.statSync(directory).mode & 0o777, 0o710);
   const owner = await open('vale0:owner');
-  const guest = startGuest(GUEST, GUEST, [String(owner.memId)]);
+  const { memId: persistent } = await newIf('kept');
+  const guest = startGuest(GUEST, GUEST, [String(owner.memId), String(persistent)]);
   try {
     const told = await new Promise<Told>((resolve, reject) => {
       guest.once('message', (message) => resolve(message as Told));
@@ -61,7 +62,7 @@ test('a process of another user exchanges frames, maps its own region only, and 
       const { ports, clients } = await status();
       return ports.length === 1 && clients.every(({ pid }) => pid !== guest.pid);
     }, 'the guest to be gone');
-    const again = startGuest(GUEST, GUEST, [String(owner.memId)]);
+    const again = startGuest(GUEST, GUEST, [String(owner.memId), String(persistent)]);
     await new Promise((resolve) => again.once('message', resolve));
     await exchange(owner);
     again.kill('SIGKILL');

@@ -51,6 +51,8 @@ const refused = {
   samePort: await codeOf(() => nm.open('vale0:owner')),
   memoryOfOwner: await codeOf(() => nm.open(`vale0:other@${process.argv[2]}`)),
   memoryOfInterfaces: await codeOf(() => nm.open('vale0:other@1')),
+  memoryOfPersistent: await codeOf(() => nm.open(`vale0:other@${process.argv[3]}`)),
+  pipeOfPersistent: await codeOf(() => nm.open('netmap:kept{1')),
   monitor: await codeOf(() => nm.open('vale0:owner/t')),
   direct2: await codeOf(() => nm.open('vale0:direct2', { isolated: false })),
 };

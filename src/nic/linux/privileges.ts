@@ -13,6 +13,6 @@ export function missingPrivileges(): Obstacle | undefined {
   if (missing.length === 0) return undefined;
   return {
     cause: `the module has not ${missing.join(', ')}`,
-    remedy: `load it as root ("sudo nm-loader l"), or "sudo setcap ${missing.join(',').toLowerCase()}+ep ${process.execPath}"`,
+    remedy: `load it as root ("sudo nm-loader l"), or "sudo setcap ${missing.join(',').toLowerCase()}+ep ${process.execPath}"; or use root's module (NETMAP_DIR), where "nm-loader install IFNAME -g GROUP" lets users of a group in`,
   };
 }

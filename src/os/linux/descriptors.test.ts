@@ -5,6 +5,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
+import type { Peer } from '../os.ts';
 import { linux } from './linux.ts';
 
 /** The descriptor below a socket of Node's. */
@@ -18,7 +19,7 @@ test('descriptors go over a socket with a line of text, and the peer is who the 
   const object = linux.createObject('netmap-test', 4096);
   fs.writeSync(object.fd, 'shared');
   const [a, b] = linux.createLine();
-  let peer = { pid: 0, uid: -1, gid: -1 };
+  let peer: Peer | undefined;
   let request = '';
   const server = net.createServer((socket) => {
     peer = linux.peerOf(descriptorOf(socket));
@@ -50,7 +51,9 @@ test('descriptors go over a socket with a line of text, and the peer is who the 
     });
     assert.deepEqual(got, { text: 'here they are\n', size: 4096, read: 'shared' });
     assert.equal(request, 'please');
-    assert.deepEqual(peer, { pid: process.pid, uid: process.getuid!(), gid: process.getgid!() });
+    const { groups, ...who } = peer!;
+    assert.deepEqual(who, { pid: process.pid, uid: process.getuid!(), gid: process.getgid!() });
+    assert.deepEqual(new Set(groups), new Set([process.getgid!(), ...process.getgroups!()]));
     const rung = Buffer.alloc(8);
     assert.equal(fs.readSync(a, rung), 1, 'rung through the descriptor that went');
   } finally {

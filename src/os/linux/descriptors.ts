@@ -10,6 +10,9 @@ const SOCK_STREAM_CLOEXEC = 0o2000001;
 const SOCK_NONBLOCK = 0o4000;
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
+const SO_PEERGROUPS = 59;
+/** More groups a user cannot have. */
+const MAX_GROUPS = 65536;
 const SCM_RIGHTS = 1;
 const MSG_DONTWAIT_NOSIGNAL = 0x4040;
 const MSG_CMSG_CLOEXEC = 0x40000000;
@@ -120,7 +123,13 @@ function readable(fd: number, timeoutMs: number): boolean {
   const view = new DataView(record.buffer);
   view.setInt32(0, fd, true);
   view.setInt16(4, POLLIN, true);
-  return libc.waitFor(record, 1, timeoutMs) > 0;
+  const deadline = performance.now() + timeoutMs;
+  let left = timeoutMs;
+  do {
+    if (libc.waitFor(record, 1, left) > 0) return true;
+    left = deadline - performance.now(); // A signal has ended the wait, if anything is.
+  } while (left > 0);
+  return false;
 }
 
 export function peerOf(socket: number): Peer {
@@ -130,7 +139,18 @@ export function peerOf(socket: number): Peer {
   if (libc.getsockopt(socket, SOL_SOCKET, SO_PEERCRED, credentials, length) !== 0)
     throw libc.lastError('tell who is at the other end of a socket');
   const [pid, uid, gid] = credentials as unknown as [number, number, number];
-  return { pid, uid: uid >>> 0, gid: gid >>> 0 };
+  return { pid, uid: uid >>> 0, gid: gid >>> 0, groups: [gid >>> 0, ...furtherGroups(socket)] };
+}
+
+function furtherGroups(socket: number): number[] {
+  const length = new Int32Array(new ArrayBuffer(8));
+  for (let room = 64; room <= MAX_GROUPS; room *= 32) {
+    const groups = new Uint32Array(new ArrayBuffer(4 * room));
+    length[0] = groups.byteLength;
+    if (libc.getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, groups, length) === 0)
+      return [...groups.subarray(0, length[0] / 4)];
+  }
+  return [];
 }
 
 export function createLine(): [number, number] {

@@ -5,6 +5,7 @@ import path from 'node:path';
 import { ERRNO, NetmapError } from '../../abi/errors.ts';
 import type { BellPipe, BellWatch, MemoryObject, ObjectRef, Os } from '../os.ts';
 import { createLine, peerOf, receiveDescriptors, sendDescriptors } from './descriptors.ts';
+import { admitGroups, groupId } from './groups.ts';
 import * as libc from './libc.ts';
 import { installService, uninstallService } from './service.ts';
 import { receive } from './packet-socket.ts';
@@ -236,10 +237,12 @@ function objectFinder(pids: readonly number[]) {
   };
 }
 
+const SYSTEM_DIRECTORY = '/run/netmap';
+
 /** One system-wide for root, one per user for everybody else. */
 function defaultDirectory(env: NodeJS.ProcessEnv): string {
   const uid = process.getuid!();
-  if (uid === 0) return '/run/netmap';
+  if (uid === 0) return SYSTEM_DIRECTORY;
   return env['XDG_RUNTIME_DIR']
     ? path.join(env['XDG_RUNTIME_DIR'], 'netmap')
     : path.join(tmpdir(), `netmap-${uid}`);
@@ -304,6 +307,9 @@ export const linux: Os = {
   runAsService: () => {}, // systemd starts it as anybody would, and ends it by a signal.
   defaultDirectory,
   ownDirectory,
+  settingsDirectory: (directory) => (directory === SYSTEM_DIRECTORY ? '/etc/netmap' : directory),
+  groupId,
+  admitGroups,
   socketAddress: (file) => file,
   newSocketAddress: (file) => file,
   guardSocket: () => {}, // Its directory is the owner's alone.

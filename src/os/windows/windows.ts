@@ -55,7 +55,7 @@ export const windows: Os = {
   sendDescriptors: () => refuse('send handles over a socket'),
   receiveDescriptors: () => refuse('receive handles over a socket'),
   // The pipe lets nobody but its owner in, the system and administrators aside.
-  peerOf: () => ({ pid: 0, uid: 0, gid: 0 }),
+  peerOf: () => ({ pid: 0, uid: 0, gid: 0, groups: [] }),
   createLine: () => refuse('make a line of descriptors'),
   createBell: waiting.createBell,
   openBell: (_pid, _fd, ino) => waiting.openBell(ino),
@@ -75,6 +75,9 @@ export const windows: Os = {
   runAsService,
   defaultDirectory: control.defaultDirectory,
   ownDirectory: control.ownDirectory,
+  settingsDirectory: (directory) => directory,
+  groupId: () => refuse('let users of a group in'),
+  admitGroups: () => {},
   socketAddress: control.socketAddress,
   newSocketAddress: control.newSocketAddress,
   guardSocket: control.guardSocket,
