@@ -15,23 +15,40 @@ import {
   SLOT_SIZE,
 } from '../src/abi/netmap';
 import {
+  DG_AT,
+  DG_HIGH,
+  DG_LOW,
+  DG_NOW,
+  DG_WORDS,
+  DIGIT_SIZE,
+  DT_BEFORE,
   DT_BYTES,
   DT_EXPECTED,
   DT_FOUND,
   DT_GAPS,
+  DT_ODD,
   DT_PACKETS,
   DT_SHORT,
+  DT_SLOTS,
   DT_STARTED,
+  DT_UNEVEN,
   DT_UNORDERED,
+  DT_USUAL,
   DT_WANTED,
-  RA_DPORT,
-  RA_DST,
-  RA_SPORT,
-  RA_SRC,
-  SEQUENCE_OFS,
+  ST_DIGITS,
+  ST_IP_SUM,
+  ST_RANDOM,
+  ST_SEED,
+  ST_UDP_SUM,
 } from '../src/abi/frames';
 import { copyFrame } from './copy';
 import { badIndex } from './ring';
+
+// Ethernet, IPv4 or IPv6, UDP.
+const PAYLOAD_IPV4 = 42;
+const PAYLOAD_IPV6 = 62;
+const IP_SRC = 26;
+const IP_DST = 30;
 
 @inline
 function slotAt(ring: u32, slot: u32): u32 {
@@ -88,32 +105,33 @@ export function fillFrames(ring: u32, head: u32, space: u32, bufs: u32, table: u
   let placed: u32 = 0;
   let k = head;
   for (; placed < frames; placed++) {
-    let from = load<u32>(table + (placed << 3));
-    let left = load<u32>(table + (placed << 3), 4);
+    const from = load<u32>(table + (placed << 3));
+    const left = load<u32>(table + (placed << 3), 4);
     const need: u32 = left <= size ? 1 : (left + size - 1) / size;
     if (used + need > space) break;
     used += need;
-    for (let i: u32 = 0; i < need; i++, k = nextSlot(ring, k)) {
-      const slot = slotAt(ring, k);
-      const part = left < size ? left : size;
-      const buffer = bufferOf(ring, load<u32>(slot, SLOT_BUF_IDX), bufs);
-      if (buffer) copyFrame(buffer, from, part);
-      store<u32>(slot, part | ((i + 1 < need ? flags | NS_MOREFRAG : flags) << 16), SLOT_LEN);
-      from += part;
-      left -= part;
-    }
+    k = place(ring, k, bufs, from, left, size, need, flags);
   }
   return used | (placed << 16);
 }
 
-// ---- IPv4/UDP templates that change from frame to frame ----------------------------------------------------
+/** Puts a frame into `slots` slots, `part` bytes into each but the last.  @returns the slot behind them */
+function place(ring: u32, head: u32, bufs: u32, frame: u32, length: u32, part: u32, slots: u32, flags: u32): u32 {
+  let k = head;
+  let from = frame;
+  for (let i = slots; i != 0; i--) {
+    const size = i == 1 ? length - (from - frame) : part;
+    const slot = slotAt(ring, k);
+    const buffer = bufferOf(ring, load<u32>(slot, SLOT_BUF_IDX), bufs);
+    if (buffer) copyFrame(buffer, from, size);
+    store<u32>(slot, size | ((i == 1 ? flags : flags | NS_MOREFRAG) << 16), SLOT_LEN);
+    from += size;
+    k = nextSlot(ring, k);
+  }
+  return k;
+}
 
-const IP_SUM = 24;
-const IP_SRC = 26;
-const IP_DST = 30;
-const UDP_SPORT = 34;
-const UDP_DPORT = 36;
-const UDP_SUM = 40;
+// ---- templates that change from frame to frame -------------------------------------------------------------
 
 /** Internet checksum at `at` after the 16-bit word that it covers went from `was` to `is` (RFC 1624). */
 @inline
@@ -124,61 +142,120 @@ function adjust(at: u32, was: u32, is: u32): void {
   store<u16>(at, bswap<u16>(<u16>~sum));
 }
 
-function setPort(template: u32, at: u32, value: u32): void {
-  adjust(template + UDP_SUM, bswap<u16>(load<u16>(template + at)), value);
-  store<u16>(template + at, bswap<u16>(<u16>value));
+/** Writes a 16-bit word; both checksums follow, IPv4's (0: none) and UDP's. */
+function setWord(at: u32, value: u32, ipSum: u32, udpSum: u32): void {
+  const was = bswap<u16>(load<u16>(at));
+  if (ipSum) adjust(ipSum, was, value);
+  adjust(udpSum, was, value);
+  store<u16>(at, bswap<u16>(<u16>value));
 }
 
-function setAddress(template: u32, at: u32, value: u32): void {
-  const was = bswap<u32>(load<u32>(template + at));
-  adjust(template + IP_SUM, was >> 16, value >> 16);
-  adjust(template + IP_SUM, was & 0xffff, value & 0xffff);
-  adjust(template + UDP_SUM, was >> 16, value >> 16);
-  adjust(template + UDP_SUM, was & 0xffff, value & 0xffff);
-  store<u32>(template + at, bswap<u32>(value));
+/** Writes a digit's value where it belongs; `inIp`: IPv4's header checksum covers it. */
+function setDigit(template: u32, steps: u32, digit: u32, value: u32, inIp: bool): void {
+  const ip = load<u32>(steps, ST_IP_SUM);
+  const ipSum: u32 = inIp && ip ? template + ip : 0;
+  const udpSum = template + load<u32>(steps, ST_UDP_SUM);
+  const at = template + load<u16>(digit, DG_AT);
+  if (load<u16>(digit, DG_WORDS) == 1) {
+    setWord(at, value & 0xffff, ipSum, udpSum);
+    return;
+  }
+  setWord(at, value >> 16, ipSum, udpSum);
+  setWord(at + 2, value & 0xffff, ipSum, udpSum);
 }
 
-/** One digit of the odometer: low, high, now (u32 each).  True if it went back to its low value. */
+/** Turns a digit.  True if it went back to its low value. */
 @inline
-function turn(digit: u32): bool {
-  const now = load<u32>(digit, 8);
-  const wrapped = now == load<u32>(digit, 4);
-  store<u32>(digit, wrapped ? load<u32>(digit) : now + 1, 8);
+function turn(template: u32, steps: u32, digit: u32, inIp: bool): bool {
+  const now = load<u32>(digit, DG_NOW);
+  const wrapped = now == load<u32>(digit, DG_HIGH);
+  const next = wrapped ? load<u32>(digit, DG_LOW) : now + 1;
+  store<u32>(digit, next, DG_NOW);
+  setDigit(template, steps, digit, next, inIp);
   return wrapped;
 }
 
-/** Steps the template's addresses and ports to the next of the ranges, checksums kept right. */
-function stepRange(template: u32, range: u32): void {
-  let carry = turn(range + RA_SPORT);
-  setPort(template, UDP_SPORT, load<u32>(range + RA_SPORT, 8));
-  if (!carry) return;
-  carry = turn(range + RA_SRC);
-  setAddress(template, IP_SRC, load<u32>(range + RA_SRC, 8));
-  if (!carry) return;
-  carry = turn(range + RA_DPORT);
-  setPort(template, UDP_DPORT, load<u32>(range + RA_DPORT, 8));
-  if (!carry) return;
-  turn(range + RA_DST);
-  setAddress(template, IP_DST, load<u32>(range + RA_DST, 8));
+/** xorshift64*. */
+function draw(steps: u32): u32 {
+  let x = load<u64>(steps, ST_SEED);
+  x ^= x >> 12;
+  x ^= x << 25;
+  x ^= x >> 27;
+  store<u64>(steps, x, ST_SEED);
+  return <u32>((x * 0x2545f4914f6cdd1d) >> 32);
 }
 
-/** As fillTemplate with copies, stepping the ranges after each frame. */
-export function fillRange(ring: u32, head: u32, count: u32, bufs: u32, template: u32, length: u32, range: u32): void {
-  for (let k = head; count != 0; count--, k = nextSlot(ring, k)) {
-    fillTemplate(ring, k, 1, bufs, template, length, true);
-    stepRange(template, range);
+/** Steps the template to the next addresses and ports, checksums kept right. */
+function step(template: u32, steps: u32): void {
+  const random = load<u32>(steps, ST_RANDOM);
+  for (let pair: u32 = 0; pair < 2; pair++) {
+    const port = steps + ST_DIGITS + pair * 2 * DIGIT_SIZE;
+    const address = port + DIGIT_SIZE;
+    if ((random >> pair) & 1) {
+      setDigit(template, steps, port, draw(steps), false);
+      setDigit(template, steps, address, draw(steps), true);
+      continue;
+    }
+    if (!turn(template, steps, port, false)) return;
+    if (!turn(template, steps, address, true)) return;
   }
 }
 
-/** As fillTemplate with copies, each frame carrying the next number, big endian, at the start of its payload. */
-export function fillSequence(ring: u32, head: u32, count: u32, bufs: u32, template: u32, length: u32, first: u32): void {
-  const at = template + SEQUENCE_OFS;
+/**
+ * Places up to `count` copies of the template in up to `space` slots, each in `slots` of them, `part` bytes in each but
+ * the last; `steps`, where there are any, after each.
+ * @returns slots used | packets placed << 16
+ */
+export function fillPackets(
+  ring: u32,
+  head: u32,
+  space: u32,
+  bufs: u32,
+  template: u32,
+  length: u32,
+  part: u32,
+  slots: u32,
+  count: u32,
+  steps: u32,
+): u32 {
+  let k = head;
+  let placed: u32 = 0;
+  for (; placed < count && (placed + 1) * slots <= space; placed++) {
+    k = place(ring, k, bufs, template, length, part, slots, 0);
+    if (steps) step(template, steps);
+  }
+  return (placed * slots) | (placed << 16);
+}
+
+/**
+ * As fillTemplate with copies, each frame carrying the next number, big endian, at `payload`, which UDP's checksum at
+ * `udpSum` covers.  Every `group` of them make a packet, of which each slot is a whole frame.
+ */
+export function fillSequence(
+  ring: u32,
+  head: u32,
+  count: u32,
+  bufs: u32,
+  template: u32,
+  length: u32,
+  first: u32,
+  payload: u32,
+  udpSum: u32,
+  group: u32,
+  steps: u32,
+): void {
+  const at = template + payload;
+  let inGroup: u32 = 0;
   for (let k = head, number = first; count != 0; count--, number++, k = nextSlot(ring, k)) {
-    const was = bswap<u32>(load<u32>(at));
-    adjust(template + UDP_SUM, was >> 16, number >> 16);
-    adjust(template + UDP_SUM, was & 0xffff, number & 0xffff);
-    store<u32>(at, bswap<u32>(number));
+    setWord(at, number >> 16, 0, template + udpSum);
+    setWord(at + 2, number & 0xffff, 0, template + udpSum);
     fillTemplate(ring, k, 1, bufs, template, length, true);
+    if (++inGroup < group) {
+      store<u16>(slotAt(ring, k), NS_MOREFRAG, SLOT_FLAGS);
+      continue;
+    }
+    inGroup = 0;
+    if (steps) step(template, steps);
   }
 }
 
@@ -218,19 +295,27 @@ export function readPayload(ring: u32, head: u32, count: u32, bufs: u32): u64 {
   return sum;
 }
 
-/** drain() that also checks the numbers that fillSequence() wrote. */
-export function drainSequence(ring: u32, head: u32, count: u32, bufs: u32, totals: u32): void {
-  drain(ring, head, count, totals);
+/**
+ * Adds up slots and bytes, and checks the numbers that fillSequence() wrote, and that packets are of equally many slots.
+ * @param header  bytes in front of the frames
+ */
+export function drainSequence(ring: u32, head: u32, count: u32, bufs: u32, totals: u32, header: u32): void {
   for (let k = head; count != 0; count--, k = nextSlot(ring, k)) {
     const word = load<u64>(slotAt(ring, k));
     const len = <u32>(word >> 32) & 0xffff;
     if (len == 0) continue;
+    store<u64>(totals, load<u64>(totals, DT_PACKETS) + 1, DT_PACKETS);
+    store<u64>(totals, load<u64>(totals, DT_BYTES) + len, DT_BYTES);
+    bump(totals, DT_SLOTS);
+    if (!(<u32>(word >> 48) & NS_MOREFRAG)) endPacket(totals);
     const buffer = bufferOf(ring, <u32>word, bufs);
-    if (!buffer || len < <u32>SEQUENCE_OFS + 4) {
+    const ethernet = buffer + header;
+    const payload = header + (buffer && load<u16>(ethernet, 12) == 0xdd86 ? <u32>PAYLOAD_IPV6 : <u32>PAYLOAD_IPV4);
+    if (!buffer || len < payload + 4) {
       bump(totals, DT_SHORT);
       continue;
     }
-    const found = bswap<u32>(load<u32>(buffer + SEQUENCE_OFS));
+    const found = bswap<u32>(load<u32>(buffer + payload));
     const expected = load<u32>(totals, DT_EXPECTED);
     if (load<u32>(totals, DT_STARTED) != 0 && found != expected) {
       bump(totals, found - expected < 0x7fffffff ? DT_GAPS : DT_UNORDERED);
@@ -242,30 +327,43 @@ export function drainSequence(ring: u32, head: u32, count: u32, bufs: u32, total
   }
 }
 
+/** A packet of DT_SLOTS slots is over. */
+function endPacket(totals: u32): void {
+  const slots = load<u32>(totals, DT_SLOTS);
+  const before = load<u32>(totals, DT_BEFORE);
+  if (before != 0 && before != slots) {
+    bump(totals, DT_UNEVEN);
+    store<u32>(totals, slots, DT_ODD);
+    store<u32>(totals, before, DT_USUAL);
+  }
+  store<u32>(totals, slots, DT_BEFORE);
+  store<u32>(totals, 0, DT_SLOTS);
+}
+
 @inline
 function bump(totals: u32, counter: u32): void {
   store<u32>(totals + counter, load<u32>(totals + counter) + 1);
 }
 
-/** Sends received frames back with their addresses swapped (pkt-gen pong). */
-export function bounce(rx: u32, rxHead: u32, count: u32, tx: u32, txHead: u32, bufs: u32): void {
+/** Sends received frames back, Ethernet and IPv4 addresses behind `header` bytes swapped (pkt-gen pong). */
+export function bounce(rx: u32, rxHead: u32, count: u32, tx: u32, txHead: u32, bufs: u32, header: u32): void {
   for (let i = rxHead, o = txHead; count != 0; count--, i = nextSlot(rx, i), o = nextSlot(tx, o)) {
     const word = load<u64>(slotAt(rx, i));
     const from = bufferOf(rx, <u32>word, bufs);
     const to = bufferOf(tx, load<u32>(slotAt(tx, o), SLOT_BUF_IDX), bufs);
     const len = <u32>(word >> 32) & 0xffff;
     store<u32>(slotAt(tx, o), 0, SLOT_LEN);
-    if (!from || !to || len < 14 || len > load<u32>(tx, RING_BUF_SIZE)) continue;
+    if (!from || !to || len < header + 14 || len > load<u32>(tx, RING_BUF_SIZE)) continue;
     copyFrame(to, from, len);
-    const dst = load<u32>(from);
-    const dstEnd = load<u16>(from, 4);
-    store<u32>(to, load<u32>(from, 6));
-    store<u16>(to, load<u16>(from, 10), 4);
-    store<u32>(to, dst, 6);
-    store<u16>(to, dstEnd, 10);
-    if (len >= 34 && load<u16>(from, 12) == 0x0008) {
-      store<u32>(to, load<u32>(from, IP_DST), IP_SRC);
-      store<u32>(to, load<u32>(from, IP_SRC), IP_DST);
+    const there = to + header;
+    const here = from + header;
+    store<u32>(there, load<u32>(here, 6));
+    store<u16>(there, load<u16>(here, 10), 4);
+    store<u32>(there, load<u32>(here), 6);
+    store<u16>(there, load<u16>(here, 4), 10);
+    if (len >= header + 34 && load<u16>(here, 12) == 0x0008) {
+      store<u32>(there, load<u32>(here, IP_DST), IP_SRC);
+      store<u32>(there, load<u32>(here, IP_SRC), IP_DST);
     }
     store<u16>(slotAt(tx, o), <u16>len, SLOT_LEN);
     store<u16>(slotAt(tx, o), 0, SLOT_FLAGS);

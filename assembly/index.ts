@@ -15,7 +15,7 @@ export {
   drainSequence,
   fillFrames,
   fillLengths,
-  fillRange,
+  fillPackets,
   fillSequence,
   fillTemplate,
   moveSlots,

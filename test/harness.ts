@@ -169,10 +169,18 @@ export class Program {
     return this.process.pid!;
   }
 
-  /** Resolves when the program's output matches. */
+  /** Resolves when the program's output matches; fails when it ends before. */
   says(pattern: RegExp, timeoutMs = 60_000): Promise<void> {
+    let over = false;
+    void this.ended.finally(() => {
+      over = true;
+    });
     return until(
-      () => pattern.test(this.stdout) || pattern.test(this.stderr),
+      () => {
+        if (pattern.test(this.stdout) || pattern.test(this.stderr)) return true;
+        if (over) throw new Error(`the program ended without ${pattern}: ${this.stderr}`);
+        return false;
+      },
       `${pattern} from the program`,
       timeoutMs,
       () => this.stderr,

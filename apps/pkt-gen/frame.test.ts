@@ -4,17 +4,24 @@ import { buildFrame, type FramePlan, parseMac, udpChecksum } from './frame.ts';
 import { parseOptions } from './options.ts';
 import { scheduleFor } from './pace.ts';
 import { describeRange, parseRange } from './ranges.ts';
+import { fragments } from './sender.ts';
 import { hexDump, norm, periodicLine, RttStatistics, summaryLines } from './report.ts';
 
 const PLAN: FramePlan = {
+  family: 4,
   length: 60,
   smac: new Uint8Array(6),
   dmac: new Uint8Array(6).fill(0xff),
-  src: 0x0a000001,
-  dst: 0x0a010001,
+  src: Uint8Array.of(10, 0, 0, 1),
+  dst: Uint8Array.of(10, 1, 0, 1),
   sport: 1234,
   dport: 1234,
 };
+
+/** 2001:db8::LAST */
+function v6(last: number): Uint8Array {
+  return Uint8Array.of(0x20, 0x01, 0x0d, 0xb8, ...new Uint8Array(11), last);
+}
 
 function sums(plan: Partial<FramePlan>): [string, string] {
   const frame = buildFrame({ ...PLAN, ...plan });
@@ -35,6 +42,15 @@ describe('frames (vectors of spec apps §1.5.5)', () => {
   test('20 bytes: a header cut off', () => assert.equal(buildFrame({ ...PLAN, length: 20 }).length, 20));
   test('udpChecksum() agrees with what stands in the frame', () =>
     assert.equal(udpChecksum(buildFrame(PLAN)), 0x1580));
+  test('80 bytes of IPv6', () => {
+    const plan = { family: 6, length: 80, src: v6(1), dst: v6(2) } as const;
+    const frame = buildFrame({ ...PLAN, ...plan });
+    assert.equal(
+      Buffer.from(frame.subarray(12, 62)).toString('hex'),
+      `86dd60000000001a1140${'20010db8'}${'0'.repeat(23)}1${'20010db8'}${'0'.repeat(23)}204d204d2001ace0d`,
+    );
+    assert.equal(udpChecksum(frame, 6), 0xce0d);
+  });
   test('MAC addresses', () => {
     assert.deepEqual([...parseMac('2:0:0:0:0:ff')], [2, 0, 0, 0, 0, 255]);
     assert.throws(() => parseMac('1:2:3'), /invalid MAC address '1:2:3'/);
@@ -50,8 +66,21 @@ describe('ranges (spec apps §1.6)', () => {
   ] as const) {
     test(text, () => assert.equal(describeRange(parseRange(text)), shown));
   }
-  test('what is no address is refused', () =>
-    assert.throws(() => parseRange('300.1.1.1'), /no IPv4 address/));
+  for (const [text, shown] of [
+    ['fd00::1', '7@[fd00::1]:1234 to 7@[fd00::1]:1234'],
+    ['[fd00::1]:5-[fd00::9]:6', '7@[fd00::1]:5 to 7@[fd00::9]:6'],
+    ['3@fd00::1-fd00:0:0:ff::2', '3@[fd00::1]:1234 to 3@[fd00:0:0:ff::1]:1234'],
+    ['12@::ffff:1.2.3.4', '7@[::ffff:1.2.3.4]:1234 to 7@[::ffff:1.2.3.4]:1234'],
+  ] as const)
+    test(text, () => assert.equal(describeRange(parseRange(text, 6)), shown));
+
+  test('what is no address is refused', () => {
+    assert.throws(() => parseRange('300.1.1.1'), /no IPv4 address/);
+    assert.throws(() => parseRange('10.0.0.1:99999'), /port 99999 is none of 0 to 65535/);
+    assert.throws(() => parseRange('10.0.0.1', 6), /no IPv6 address/);
+    assert.throws(() => parseRange('fd00::1:5]', 6), /no IPv6 address/);
+    assert.throws(() => parseRange('1@fd00::1-2@fd00::2', 6), /count the same group/);
+  });
 });
 
 describe('reports (samples of spec apps §1.14)', () => {
@@ -104,11 +133,43 @@ describe('reports (samples of spec apps §1.14)', () => {
   });
 });
 
+test('a packet is spread over slots (spec apps §1.7)', () => {
+  const spread = (length: number, frags: number, most = Number.POSITIVE_INFINITY, bufSize = 2048) => {
+    const { part, slots } = fragments(length, { frags, mostPerSlot: most }, bufSize);
+    return [slots, part, length - (slots - 1) * part];
+  };
+  assert.deepEqual(spread(60, 1), [1, 60, 60]);
+  assert.deepEqual(spread(100, 3), [3, 33, 34]);
+  assert.deepEqual(spread(9000, 1), [5, 1800, 1800]);
+  assert.deepEqual(spread(100, 1, 30), [4, 25, 25]);
+  assert.deepEqual(spread(4097, 2), [3, 1365, 1367]);
+  assert.deepEqual(spread(16, 63), [16, 1, 1]);
+});
+
 describe('options', () => {
   const parse = (line: string) => parseOptions(line.split(' '), { cpus: 2 });
   test('defaults', () => {
     const { fn, size, burst, waitSeconds, ifname } = parse('-i eth0');
     assert.deepEqual([fn, size, burst, waitSeconds, ifname], ['rx', 60, 512, 2, 'netmap:eth0']);
+  });
+  test('-4 and -6: the last one holds', () => {
+    assert.equal(parse('-i vale0:a -6').family, 6);
+    assert.equal(parse('-i vale0:a -6 -4').family, 4);
+    assert.equal(parse('-X -6 -i vale0:a').family, 6);
+  });
+  test('-C, -o', () => {
+    assert.deepEqual(parse('-i vale0:a -C 512,256,2').sizes, {
+      txSlots: 512,
+      rxSlots: 256,
+      txRings: 2,
+      rxRings: 2,
+    });
+    const { copy, update, dump, rubbish, random } = parse('-i vale0:a -o 4932');
+    assert.deepEqual([copy, update, dump, rubbish, random], [true, true, true, true, [true, false]]);
+    assert.throws(() => parse('-i vale0:a -o 32'), /indirect buffers/);
+    assert.throws(() => parse('-i vale0:a -o 128'), /there are no bits 128/);
+    assert.throws(() => parse('-i vale0:a -C 1,2,x'), /bad -C 1,2,x/);
+    assert.throws(() => parse('-i vale0:a -H 11'), /-H takes 0, 10 or 12/);
   });
   test('bundled, glued, repeated, negative', () => {
     const { dump, averages, size, minSize, affinity, burst, verbose } = parse(

@@ -1,7 +1,7 @@
 // pkt-gen's command line (spec apps §1.1): what was typed, checked, as numbers.
 
 import { parseArgs } from 'node:util';
-import { NetmapError } from '../../src/client/index.ts';
+import { NetmapError, type OpenOptions } from '../../src/client/index.ts';
 import { parseMac } from './frame.ts';
 import { parseRange, type Range } from './ranges.ts';
 
@@ -15,10 +15,18 @@ Generates, receives and measures traffic on a netmap port.
   -n COUNT    packets to send or receive, over all threads (default 0: no limit); not for txseq
   -l SIZE     frame size without CRC, 16 to 65535 (default 60); given again: the least size of a random one
   -b BURST    most packets per look at a ring (default 512; ping and pong 1)
-  -d RANGE    destination address and UDP port (default 10.1.0.1:1234), single or LO[:PORT]-HI[:PORT]
-  -s RANGE    source address and UDP port (default 10.0.0.1:1234)
+  -4, -6      frames of IPv4 (default) or IPv6; the last one given holds
+  -d RANGE    destination address and UDP port (default 10.1.0.1:1234 or [fd00::2]:1234): single, or LO-HI,
+              each ADDRESS[:PORT]; of IPv6 [G@]ADDRESS or [G@][ADDRESS]:PORT, whose 16-bit group G is counted
+              (0 to 7, default 7)
+  -s RANGE    source address and UDP port (default 10.0.0.1:1234 or [fd00::1]:1234)
+  -z          any source address and port, another for each packet
+  -Z          any destination address and port
   -D MAC      destination MAC (default ff:ff:ff:ff:ff:ff)
-  -S MAC      source MAC (default 00:00:00:00:00:00)
+  -S MAC      source MAC (default: of the network interface; of other ports 00:00:00:00:00:00)
+  -F SLOTS    slots per packet, 1 to 63 (default 1); txseq: numbered frames per packet
+  -M BYTES    most bytes per slot (default: what a buffer holds)
+  -H BYTES    virtio-net header in front of each frame: 0, 10 or 12 (default: what the port has)
   -R PPS      packets per second and thread (default 0: as fast as it goes)
   -P FILE     send every frame of a capture, in order: once, or round and round until -n are sent;
               a switch does not learn the capture's addresses (NS_NO_LEARN)
@@ -28,15 +36,33 @@ Generates, receives and measures traffic on a netmap port.
   -p THREADS  threads, one ring each (default 1)
   -c CPUS     CPUs to use, 0 = all (default 1)
   -a CPU      keep thread i on CPU (CPU + i) mod CPUS (default -1: do not)
+  -C SIZES    slots and rings of a port made by this: TXSLOTS[,RXSLOTS[,TXRINGS[,RXRINGS]]]; @conf: says it, too
   -T MS       time between reports (default 1000)
   -A          reports show mean and standard deviation of the rate
   -B          count 24 more bytes a packet, CRC and gap, in bit rates
   -N          do not shorten numbers with K, M, G
   -X          dump every packet sent or received
+  -o BITS     options by number: 4 or 8 copy each frame, 4096 lengths and checksums follow a random size;
+              64 is -X, 256 -r, 512 -z, 1024 -Z, 2048 -A; 1, 2 and 16 change nothing
   -v          say more at the start
   -h          this text
 Exit status: 0 done, 1 an error, and standard error says which.
 `;
+
+export type RingSizes = Pick<OpenOptions, 'txSlots' | 'rxSlots' | 'txRings' | 'rxRings'>;
+
+/** Bits of -o. */
+const BIT = {
+  copy: 4 | 8,
+  indirect: 32,
+  dump: 64,
+  rubbish: 256,
+  randomSrc: 512,
+  randomDst: 1024,
+  averages: 2048,
+  update: 4096,
+};
+const ALL_BITS = 1 | 2 | 16 | Object.values(BIT).reduce((all, bits) => all | bits);
 
 export interface PktGenOptions {
   ifname: string;
@@ -47,15 +73,33 @@ export interface PktGenOptions {
   size: number;
   minSize: number;
   burst: number;
+  family: 4 | 6;
   src: Range;
   dst: Range;
   smac: Uint8Array;
   dmac: Uint8Array;
+  /** Whether -S was given. */
+  ownSmac: boolean;
   /** As typed, for the banner. */
   srcText: string;
   dstText: string;
   smacText: string;
   dmacText: string;
+  /** Any address and port rather than the next one: of the source, of the destination. */
+  random: [boolean, boolean];
+  /** Slots per packet. */
+  frags: number;
+  /** Most bytes per slot. */
+  mostPerSlot: number;
+  /** Bytes of virtio-net header in front of frames; `ownHeader`: asked for, rather than found at the port. */
+  header: number;
+  ownHeader: boolean;
+  /** Sizes of what the port is made of. */
+  sizes: RingSizes;
+  /** Copies each frame, even if its slot holds it already. */
+  copy: boolean;
+  /** Lengths and checksums follow a random size. */
+  update: boolean;
   /** Packets per second and thread, 0 = unlimited. */
   rate: number;
   pcapFile: string | undefined;
@@ -75,12 +119,33 @@ export interface PktGenOptions {
   help: boolean;
 }
 
-const STRINGS = ['i', 'f', 'n', 'b', 'd', 's', 'D', 'S', 'R', 'P', 'w', 'p', 'c', 'a', 'T'] as const;
-const SWITCHES = ['r', 'W', 'A', 'B', 'N', 'X', 'h'] as const;
+const STRINGS = [
+  'i',
+  'f',
+  'n',
+  'b',
+  'd',
+  's',
+  'D',
+  'S',
+  'R',
+  'P',
+  'w',
+  'p',
+  'c',
+  'a',
+  'T',
+  'F',
+  'M',
+  'H',
+  'C',
+  'o',
+] as const;
+const SWITCHES = ['r', 'W', 'A', 'B', 'N', 'X', 'h', 'z', 'Z', 'I'] as const;
 
 /** @throws NetmapError EINVAL with one sentence on the first thing that is wrong. */
 export function parseOptions(argv: readonly string[], { cpus: available }: { cpus: number }): PktGenOptions {
-  const { given, sizes, verbose } = read(argv);
+  const { given, sizes, verbose, family } = read(argv);
   const text = (option: string, fallback: string) => (given[option] as string | undefined) ?? fallback;
   const number = (option: string, fallback: number, min: number, max: number, what: string) =>
     given[option] === undefined ? fallback : integer(option, String(given[option]), min, max, what);
@@ -96,14 +161,27 @@ export function parseOptions(argv: readonly string[], { cpus: available }: { cpu
   const single = fn === 'ping' || fn === 'pong' || fn === 'txseq';
   if (single && threads > 1)
     throw new NetmapError('EINVAL', `can only ${fn} with 1 thread: leave -p ${threads} out`);
-  if (single && fn !== 'pong' && size < MIN_NUMBERED[fn]) {
+  const least = fn === 'txseq' || fn === 'ping' ? MIN_NUMBERED[fn] + (family === 4 ? 0 : 20) : 0;
+  if (size < least) {
     throw new NetmapError(
       'EINVAL',
-      `bad pktsize ${size} for ${fn}: it needs ${MIN_NUMBERED[fn]} bytes to carry its numbers; use a larger -l`,
+      `bad pktsize ${size} for ${fn}: it needs ${least} bytes to carry its numbers; use a larger -l`,
     );
   }
-  const srcText = text('s', '10.0.0.1');
-  const dstText = text('d', '10.1.0.1');
+  const bits = number('o', 0, 0, ALL_BITS, 'as the sum of option bits');
+  if (bits & ~ALL_BITS)
+    throw new NetmapError('EINVAL', `bad -o ${bits}: there are no bits ${bits & ~ALL_BITS}`);
+  const chosen = (option: string, bit: number) => given[option] === true || (bits & bit) !== 0;
+  if (chosen('I', BIT.indirect))
+    throw new NetmapError(
+      'EOPNOTSUPP',
+      "Cannot send indirect buffers (-I): what lies outside of the port's memory is out of its reach; leave -I out",
+    );
+  const header = number('H', 0, 0, 12, 'bytes of virtio-net header');
+  if (![0, 10, 12].includes(header))
+    throw new NetmapError('EINVAL', `bad virtio-net-header length ${header}: -H takes 0, 10 or 12`);
+  const srcText = text('s', family === 4 ? '10.0.0.1' : 'fd00::1');
+  const dstText = text('d', family === 4 ? '10.1.0.1' : 'fd00::2');
   const smacText = text('S', '00:00:00:00:00:00');
   const dmacText = text('D', 'ff:ff:ff:ff:ff:ff');
   return {
@@ -113,27 +191,37 @@ export function parseOptions(argv: readonly string[], { cpus: available }: { cpu
     size,
     minSize,
     burst: number('b', fn === 'ping' || fn === 'pong' ? 1 : 512, 1, 4096, 'packets a burst'),
-    src: parseRange(srcText),
-    dst: parseRange(dstText),
+    family,
+    src: parseRange(srcText, family),
+    dst: parseRange(dstText, family),
     smac: parseMac(smacText),
     dmac: parseMac(dmacText),
+    ownSmac: given['S'] !== undefined,
     srcText,
     dstText,
     smacText,
     dmacText,
+    random: [chosen('z', BIT.randomSrc), chosen('Z', BIT.randomDst)],
+    frags: number('F', 1, 1, 63, 'slots a packet'),
+    mostPerSlot: number('M', Number.POSITIVE_INFINITY, 1, 65535, 'bytes a slot'),
+    header,
+    ownHeader: given['H'] !== undefined,
+    sizes: ringSizes(given['C'] as string | undefined),
+    copy: (bits & BIT.copy) !== 0,
+    update: (bits & BIT.update) !== 0,
     rate: number('R', 0, 0, 1e9, 'packets per second'),
     pcapFile: given['P'] as string | undefined,
-    rubbish: given['r'] === true,
+    rubbish: chosen('r', BIT.rubbish),
     waitSeconds: number('w', /^vale|[{}]/.test(ifname) ? 0 : 2, 0, 3600, 'seconds to wait'),
     exitOnIdle: given['W'] === true,
     threads,
     cpus,
     affinity: number('a', -1, -1, available - 1, 'as the first CPU'),
     reportMs: number('T', 1000, 10, 3_600_000, 'ms between reports'),
-    averages: given['A'] === true,
+    averages: chosen('A', BIT.averages),
     framing: given['B'] === true,
     rawNumbers: given['N'] === true,
-    dump: given['X'] === true,
+    dump: chosen('X', BIT.dump),
     verbose,
     help,
   };
@@ -146,6 +234,7 @@ interface CommandLine {
   given: Record<string, string | boolean | undefined>;
   sizes: string[];
   verbose: number;
+  family: 4 | 6;
 }
 
 function read(argv: readonly string[]): CommandLine {
@@ -153,15 +242,19 @@ function read(argv: readonly string[]): CommandLine {
     l: { type: 'string', short: 'l', multiple: true },
     v: { type: 'boolean', short: 'v', multiple: true },
   };
+  for (const name of ['4', '6']) options[name] = { type: 'boolean', short: name };
   for (const name of STRINGS) options[name] = { type: 'string', short: name };
   for (const name of SWITCHES) options[name] = { type: 'boolean', short: name };
   try {
-    const { values } = parseArgs({ args: joinNegative(argv), options });
+    const { values, tokens } = parseArgs({ args: joinNegative(argv), options, tokens: true });
     const { l, v, ...given } = values as Record<string, unknown>;
+    const names = tokens.map((token) => (token.kind === 'option' ? token.name : ''));
+    const lastFamily = names.findLast((name) => name === '4' || name === '6');
     return {
       given: given as CommandLine['given'],
       sizes: (l as string[] | undefined) ?? [],
       verbose: (v as unknown[] | undefined)?.length ?? 0,
+      family: lastFamily === '6' ? 6 : 4,
     };
   } catch (error) {
     throw new NetmapError(
@@ -175,7 +268,12 @@ function read(argv: readonly string[]): CommandLine {
 function joinNegative(argv: readonly string[]): string[] {
   const joined: string[] = [];
   for (const arg of argv) {
-    if (/^-\d/.test(arg) && /^-[a-zA-Z]$/.test(joined.at(-1) ?? '')) joined.push(joined.pop()! + arg);
+    if (
+      /^-\d/.test(arg) &&
+      /^-[a-zA-Z]$/.test(joined.at(-1) ?? '') &&
+      STRINGS.includes(joined.at(-1)![1] as never)
+    )
+      joined.push(joined.pop()! + arg);
     else joined.push(arg);
   }
   return joined;
@@ -193,6 +291,20 @@ function portName(name: string | undefined, help: boolean): string {
     throw new NetmapError('EINVAL', 'missing ifname: say which port with -i, as in -i vale0:a');
   }
   return /^(netmap:|vale)/.test(name) ? name : `netmap:${name}`;
+}
+
+/** TXSLOTS[,RXSLOTS[,TXRINGS[,RXRINGS]]]: one number is for both directions. */
+function ringSizes(text: string | undefined): RingSizes {
+  if (text === undefined) return {};
+  const fields = text.split(',');
+  const counts = fields.map(Number);
+  if (fields.length > 4 || !fields.every((field) => /^\d{1,5}$/.test(field)))
+    throw new NetmapError(
+      'EINVAL',
+      `bad -C ${text}: up to four numbers parted by commas are expected, TXSLOTS,RXSLOTS,TXRINGS,RXRINGS`,
+    );
+  const [txSlots = 0, rxSlots = txSlots, txRings = 0, rxRings = txRings] = counts;
+  return { txSlots, rxSlots, txRings, rxRings };
 }
 
 function frameSizes(sizes: readonly string[]): [number, number] {

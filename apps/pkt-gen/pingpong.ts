@@ -1,7 +1,7 @@
 // pkt-gen -f ping and -f pong: round trips, a frame (or a small burst) at a time.
 
-import { bounce, FrameTemplate, poll, SEQUENCE_OFS } from '../../src/client/index.ts';
-import { templateFrame } from './frame.ts';
+import { bounce, FrameTemplate, poll } from '../../src/client/index.ts';
+import { placesIn, templateFrame } from './frame.ts';
 import type { Job } from './job.ts';
 import { Pacer, scheduleFor } from './pace.ts';
 import { D, RttStatistics } from './report.ts';
@@ -33,7 +33,7 @@ export function ping(job: Job): void {
     }
     if (sent === 0 && budget > 0) D('ping_body', '-- ouch, cannot send');
     port.txSync();
-    if (sent > 0) row.count(sent, sent * options.size);
+    if (sent > 0) row.count(sent, sent * (options.header + options.size));
     if (!awaitReplies(job, sent, statistics)) D('ping_body', 'poll error on queue 0: timeout');
     if (performance.now() - reported >= REPORT_MS) {
       for (const line of statistics.takePeriod()) D('ping_body', line);
@@ -45,9 +45,9 @@ export function ping(job: Job): void {
 }
 
 /** Number, seconds, nanoseconds: three little-endian words where the payload starts. */
-function stampRequest({ port }: Job, slot: number, number: number): void {
+function stampRequest({ port, options }: Job, slot: number, number: number): void {
   const ring = port.txRings[0]!;
-  const at = ring.bufferOfs(slot) + SEQUENCE_OFS;
+  const at = ring.bufferOfs(slot) + placesIn(options).payload;
   const view = new DataView(ring.bytes.buffer, at, 12);
   const now = process.hrtime.bigint();
   view.setUint32(0, number, true);
@@ -56,15 +56,20 @@ function stampRequest({ port }: Job, slot: number, number: number): void {
 }
 
 /** True once as many replies as requests have come; false when the time was over. */
-function awaitReplies({ port, busy, board }: Job, requests: number, statistics: RttStatistics): boolean {
+function awaitReplies(
+  { port, busy, board, options }: Job,
+  requests: number,
+  statistics: RttStatistics,
+): boolean {
   const deadline = performance.now() + PING_POLL_MS;
+  const { payload } = placesIn(options);
   let replies = 0;
   while (replies < requests && !board.cancelled) {
     port.rxSync();
     for (const ring of port.rxRings) {
       for (let slot = ring.head; slot !== ring.tail; slot = ring.next(slot)) {
-        if (ring.len(slot) < SEQUENCE_OFS + 12) continue;
-        const view = new DataView(ring.bytes.buffer, ring.bufferOfs(slot) + SEQUENCE_OFS, 12);
+        if (ring.len(slot) < payload + 12) continue;
+        const view = new DataView(ring.bytes.buffer, ring.bufferOfs(slot) + payload, 12);
         const sent = BigInt(view.getUint32(4, true)) * 1_000_000_000n + BigInt(view.getUint32(8, true));
         statistics.add(Number(process.hrtime.bigint() - sent));
         replies++;
@@ -81,7 +86,7 @@ function awaitReplies({ port, busy, board }: Job, requests: number, statistics: 
 
 /** Sends every frame back with its addresses swapped. */
 export function pong(job: Job): void {
-  const { port, board, row, target } = job;
+  const { port, options, board, row, target } = job;
   const tx = port.txRings[0]!;
   row.begin();
   while (!board.cancelled && row.packets < target) {
@@ -90,7 +95,7 @@ export function pong(job: Job): void {
     for (const ring of port.rxRings) {
       const count = Math.min(ring.space, tx.space);
       if (count > 0) {
-        bounce(port, ring, ring.head, count, tx, tx.head);
+        bounce(port, ring, ring.head, count, tx, tx.head, options.header);
         tx.publish(tx.after(tx.head, count));
         row.count(count, 0);
         answered += count;

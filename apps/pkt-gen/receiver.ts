@@ -66,19 +66,20 @@ function take(
 class SequenceChecker {
   readonly #job: Job;
   #saidAt = Number.NEGATIVE_INFINITY;
-  #before = { gaps: 0, unordered: 0, short: 0 };
+  #before = { gaps: 0, unordered: 0, short: 0, uneven: 0 };
 
   constructor(job: Job) {
     this.#job = job;
   }
 
   drain(ring: Ring, head: number, count: number, totals: ReceiveTotals): void {
-    totals.drainNumbered(ring, head, count);
-    const { gaps, unordered, short, wanted, found } = totals.sequence;
+    totals.drainNumbered(ring, head, count, this.#job.options.header);
+    const { gaps, unordered, short, uneven, wanted, found, slots, usualSlots } = totals.sequence;
     const before = this.#before;
-    this.#before = { gaps, unordered, short };
+    this.#before = { gaps, unordered, short, uneven };
     if (gaps > before.gaps) this.#say(`Sequence GAP: exp ${wanted} found ${found}`);
     if (unordered > before.unordered) this.#say(`Sequence OUT OF ORDER: exp ${wanted} found ${found}`);
+    if (uneven > before.uneven) this.#say(`Received packets with ${slots} frags, expected ${usualSlots}`);
     if (short > before.short) this.#say('packet too small to hold a sequence number');
   }
 

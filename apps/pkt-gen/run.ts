@@ -2,9 +2,18 @@
 
 import os from 'node:os';
 import { Worker } from 'node:worker_threads';
-import { NetmapError, open, type Port } from '../../src/client/index.ts';
+import {
+  headerLength,
+  interfaces,
+  NetmapError,
+  NR_ACCEPT_VNET_HDR,
+  open,
+  type Port,
+  setHeaderLength,
+} from '../../src/client/index.ts';
 import { readPcap } from '../pcap/pcap-file.ts';
 import { Board } from './board.ts';
+import { parseMac } from './frame.ts';
 import { type FunctionName, type PktGenOptions, parseOptions, USAGE } from './options.ts';
 import { scheduleFor } from './pace.ts';
 import { describeRange } from './ranges.ts';
@@ -39,8 +48,10 @@ export async function run(program: string, argv: readonly string[], busy: boolea
 async function generate(options: PktGenOptions, busy: boolean): Promise<number> {
   announce(options);
   const frames = options.pcapFile === undefined ? 0 : readPcap(options.pcapFile).frames.length;
-  const port = await open(options.ifname);
+  const port = await open(options.ifname, { ...options.sizes, flags: NR_ACCEPT_VNET_HDR });
   try {
+    await agreeOnHeader(options);
+    if (port.nic && !options.ownSmac) await sendFromInterface(options);
     const queues = sends(options.fn) ? port.txRings.length : port.rxRings.length;
     if (options.threads > queues) {
       throw new NetmapError(
@@ -62,6 +73,35 @@ async function generate(options: PktGenOptions, busy: boolean): Promise<number> 
   }
 }
 
+/** A switch's port may want a virtio-net header in front of its frames, or be told to. */
+async function agreeOnHeader(options: PktGenOptions): Promise<void> {
+  const { ifname, header, ownHeader } = options;
+  if (!/^vale[^{}]*$/.test(ifname)) {
+    if (header > 0)
+      throw new NetmapError(
+        'EINVAL',
+        `Cannot put a virtio-net header of ${header} bytes in front of frames of "${ifname}": ports of switches have them; leave -H out`,
+      );
+    return;
+  }
+  const name = ifname.replace(/[@/].*$/s, '');
+  if (ownHeader) {
+    await setHeaderLength(name, header);
+    return;
+  }
+  options.header = await headerLength(name);
+  if (options.header > 0) D('main', `Port requires virtio-net header, length = ${options.header}`);
+}
+
+/** The interface's own address is the frames' source. */
+async function sendFromInterface(options: PktGenOptions): Promise<void> {
+  const name = /^netmap:([^{}@/^*]+)/.exec(options.ifname)?.[1] ?? '';
+  const nic = (await interfaces()).find((each) => name === each.name || name.startsWith(`${each.name}-`));
+  if (!nic) return;
+  options.smacText = nic.mac;
+  options.smac = parseMac(nic.mac);
+}
+
 function sends(fn: FunctionName): boolean {
   return fn === 'tx' || fn === 'txseq';
 }
@@ -71,6 +111,8 @@ function announce(options: PktGenOptions): void {
   D('main', `running on ${options.cpus} cpus (have ${os.availableParallelism()})`);
   D('extract_ip_range', `range is ${describeRange(options.src)}`);
   D('extract_ip_range', `range is ${describeRange(options.dst)}`);
+  const { txRings, txSlots, rxRings, rxSlots } = options.sizes;
+  if (txSlots !== undefined) D('main', `txr ${txRings} txd ${txSlots} rxr ${rxRings} rxd ${rxSlots}`);
   if (options.fn === 'txseq' && options.count > 0) D('main', 'Ignoring -n argument');
 }
 

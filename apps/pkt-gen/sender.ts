@@ -11,16 +11,13 @@ import {
   type Ring,
 } from '../../src/client/index.ts';
 import { readPcap } from '../pcap/pcap-file.ts';
-import { templateFrame } from './frame.ts';
+import { placesIn, setLengths, stepsOf, templateFrame } from './frame.ts';
 import type { Job } from './job.ts';
 import type { PktGenOptions } from './options.ts';
 import { Pacer, scheduleFor } from './pace.ts';
-import { isSingle } from './ranges.ts';
 import { D, dumpSlots } from './report.ts';
 
 const POLL_MS = 2000;
-/** Copies of one long frame that are placed in slots at a time. */
-const TABLE_COPIES = 64;
 
 /** Puts packets into slots; how many of each. */
 type Fill = (
@@ -101,22 +98,39 @@ function flush({ port, board, thread }: Job): void {
 function chooseFill(port: Port, options: PktGenOptions): Fill {
   if (options.pcapFile !== undefined) return captureFill(port, options.pcapFile);
   if (options.rubbish) return rubbishFill(port, options);
-  if (options.size > port.txRings[0]!.bufSize) return longFill(port, options);
   return templateFill(port, options);
 }
 
 function templateFill(port: Port, options: PktGenOptions): Fill {
-  const { src, dst } = options;
-  const ranges = { src: src.address, sport: src.port, dst: dst.address, dport: dst.port };
-  const stepping = !isSingle(src) || !isSingle(dst);
-  const template = new FrameTemplate(port, templateFrame(options), ranges);
-  return (ring, head, slots, most) => {
-    const packets = Math.min(slots, most);
-    const length = sizeOf(options);
-    if (stepping) template.fillStepping(ring, head, packets, length);
-    else template.fill(ring, head, packets, { length });
+  const { header, copy, update, minSize, size } = options;
+  const steps = stepsOf(options);
+  const template = new FrameTemplate(port, templateFrame(options), steps);
+  return (ring, head, space, most) => {
+    const frame = sizeOf(options);
+    if (update && minSize < size) setLengths(template.bytes.subarray(header), frame, options.family);
+    const length = header + frame;
+    const plan = { length, ...fragments(length, options, ring.bufSize) };
+    if (steps || plan.slots > 1) {
+      const placed = template.fillPackets(ring, head, space, most, plan);
+      return { ...placed, bytes: placed.packets * length };
+    }
+    const packets = Math.min(space, most);
+    template.fill(ring, head, packets, { length, copy: copy || update });
     return { slots: packets, packets, bytes: packets * length };
   };
+}
+
+/** How a packet is spread: `part` bytes in each slot but the last, which holds the rest. */
+export function fragments(
+  length: number,
+  { frags, mostPerSlot }: { frags: number; mostPerSlot: number },
+  bufSize: number,
+): { part: number; slots: number } {
+  const most = Math.min(mostPerSlot, bufSize);
+  let slots = Math.max(1, Math.min(frags, length), Math.ceil(length / most));
+  const part = () => Math.floor(length / slots);
+  while (length - (slots - 1) * part() > most) slots++;
+  return { part: part(), slots };
 }
 
 /** With `-l MAX -l MIN`: a size between, drawn once per visit. */
@@ -131,14 +145,6 @@ function rubbishFill(port: Port, options: PktGenOptions): Fill {
     fillLengths(port, ring, head, packets, length);
     return { slots: packets, packets, bytes: packets * length };
   };
-}
-
-function longFill(port: Port, options: PktGenOptions): Fill {
-  const table = new FrameTable(
-    port,
-    Array.from({ length: TABLE_COPIES }, () => templateFrame(options)),
-  );
-  return tableFill(table, () => options.size);
 }
 
 /**
@@ -171,12 +177,14 @@ function tableFill(table: FrameTable, lengthOf: (index: number) => number, flags
 }
 
 function numberedFill(port: Port, options: PktGenOptions): Fill {
-  const template = new FrameTemplate(port, templateFrame(options));
+  const template = new FrameTemplate(port, templateFrame(options), stepsOf(options));
+  const { frags: group, header, size } = options;
+  const places = { ...placesIn(options), group };
   let number = 0;
-  return (ring, head, slots, most) => {
-    const packets = Math.min(slots, most);
-    template.fillNumbered(ring, head, packets, number);
-    number = (number + packets) >>> 0;
-    return { slots: packets, packets, bytes: packets * options.size };
+  return (ring, head, space, most) => {
+    const slots = Math.min(space, most) - (Math.min(space, most) % group);
+    template.fillNumbered(ring, head, slots, number, places);
+    number = (number + slots) >>> 0;
+    return { slots, packets: slots, bytes: slots * (header + size) };
   };
 }

@@ -8,18 +8,28 @@ import type { Port } from './port.ts';
 import type { Ring } from './ring.ts';
 import type { Runtime } from './runtime.ts';
 
-/** Low, high and current value of one digit of the address odometer. */
+/** Values that an address or port goes through, both ends included. */
 export interface Digit {
   low: number;
   high: number;
 }
 
-/** Ranges that a template's addresses and ports step through, fastest first. */
-export interface FrameRanges {
-  sport: Digit;
-  src: Digit;
-  dport: Digit;
-  dst: Digit;
+/** A digit, and where in the frame it stands: its offset, and how many 16-bit words it has. */
+export interface PlacedDigit extends Digit {
+  at: number;
+  words: 1 | 2;
+}
+
+/** How a template changes after each packet: source port, source address, destination port, destination address. */
+export interface FrameSteps {
+  digits: readonly [PlacedDigit, PlacedDigit, PlacedDigit, PlacedDigit];
+  /** Offsets of the checksums that change with them; IPv6 has none of its own. */
+  ipSum: number | undefined;
+  udpSum: number;
+  /** Of the source's digits, and the destination's: any value rather than the next. */
+  random: readonly [boolean, boolean];
+  /** Where randomness starts, not 0. */
+  seed: bigint;
 }
 
 /** These loops look for frames where buffers start. @throws NetmapError EOPNOTSUPP. */
@@ -36,28 +46,17 @@ export class FrameTemplate {
   readonly length: number;
   readonly #runtime: Runtime;
   readonly #address: number;
-  readonly #range: number;
+  readonly #steps: number;
 
-  /** @param frame  at most one buffer long */
-  constructor(port: Port, frame: Uint8Array, ranges?: FrameRanges) {
+  constructor(port: Port, frame: Uint8Array, steps?: FrameSteps) {
     this.#runtime = port.runtime;
     this.length = frame.length;
     const { arena } = port.runtime;
-    const { address } = arena.allocate(frame.length + fr.RANGE_SIZE + 64);
-    this.#range = address;
-    this.#address = address + 64;
+    const { address } = arena.allocate(128 + Math.max(128, frame.length)); // Stepping writes into headers that are cut off.
+    this.#address = address + 128;
+    this.#steps = steps ? address : 0;
     arena.bytes.set(frame, this.#address);
-    if (!ranges) return;
-    for (const [ofs, { low, high }] of [
-      [fr.RA_SPORT, ranges.sport],
-      [fr.RA_SRC, ranges.src],
-      [fr.RA_DPORT, ranges.dport],
-      [fr.RA_DST, ranges.dst],
-    ] as const) {
-      [low, high, low].forEach((value, i) => {
-        arena.view.setUint32(this.#range + ofs + 4 * i, value, true);
-      });
-    }
+    if (steps) writeSteps(arena.view, address, steps);
   }
 
   /** The frame as it stands: stepping and numbering change it. */
@@ -79,22 +78,44 @@ export class FrameTemplate {
     );
   }
 
-  /** Fills slots, stepping the ranges after each. */
-  fillStepping(ring: Ring, head: number, count: number, length = this.length): void {
+  /**
+   * Places up to `packets` of the frame, cut to `length`, in up to `space` slots, each in `slots` of them with `part`
+   * bytes in each but the last; steps after each.
+   */
+  fillPackets(
+    ring: Ring,
+    head: number,
+    space: number,
+    packets: number,
+    { length, part, slots = 1 }: { length: number; part: number; slots?: number },
+  ): { slots: number; packets: number } {
     refuseOffsets(ring);
-    this.#runtime.dataPlane.fillRange(
+    const answer = this.#runtime.dataPlane.fillPackets(
       ring.address,
       head,
-      count,
+      space,
       ring.bufCount,
       this.#address,
       length,
-      this.#range,
+      part,
+      slots,
+      packets,
+      this.#steps,
     );
+    return { slots: answer & 0xffff, packets: answer >>> 16 };
   }
 
-  /** Fills slots, each with the next number from `first` on, big endian, where the payload starts. */
-  fillNumbered(ring: Ring, head: number, count: number, first: number): void {
+  /**
+   * Fills slots, each with the next number from `first` on, big endian, at `payload`, which the checksum at `udpSum`
+   * covers; every `group` slots make a packet, and a step.
+   */
+  fillNumbered(
+    ring: Ring,
+    head: number,
+    count: number,
+    first: number,
+    { payload = 42, udpSum = 40, group = 1 } = {},
+  ): void {
     refuseOffsets(ring);
     this.#runtime.dataPlane.fillSequence(
       ring.address,
@@ -104,8 +125,27 @@ export class FrameTemplate {
       this.#address,
       this.length,
       first,
+      payload,
+      udpSum,
+      group,
+      this.#steps,
     );
   }
+}
+
+function writeSteps(view: DataView, at: number, { digits, ipSum, udpSum, random, seed }: FrameSteps): void {
+  digits.forEach(({ low, high, at: place, words }, i) => {
+    const digit = at + fr.ST_DIGITS + i * fr.DIGIT_SIZE;
+    view.setUint32(digit + fr.DG_LOW, low, true);
+    view.setUint32(digit + fr.DG_HIGH, high, true);
+    view.setUint32(digit + fr.DG_NOW, low, true);
+    view.setUint16(digit + fr.DG_AT, place, true);
+    view.setUint16(digit + fr.DG_WORDS, words, true);
+  });
+  view.setUint32(at + fr.ST_IP_SUM, ipSum ?? 0, true);
+  view.setUint32(at + fr.ST_UDP_SUM, udpSum, true);
+  view.setUint32(at + fr.ST_RANDOM, Number(random[0]) | (Number(random[1]) << 1), true);
+  view.setBigUint64(at + fr.ST_SEED, seed, true);
 }
 
 /** Sets the length of slots and leaves their buffers as they are. */
@@ -186,9 +226,15 @@ export class ReceiveTotals {
     return this.#u64(fr.DT_BYTES);
   }
 
-  /** Sequence numbers: gaps, steps back, frames too short for one, and the last mismatch. */
-  get sequence(): { gaps: number; unordered: number; short: number; wanted: number; found: number } {
+  /**
+   * Sequence numbers: gaps, steps back, frames too short for one, and the last mismatch; packets of another number of
+   * slots than the one before, and the last such: so many rather than so many.
+   */
+  get sequence() {
     return {
+      uneven: this.#u32(fr.DT_UNEVEN),
+      slots: this.#u32(fr.DT_ODD),
+      usualSlots: this.#u32(fr.DT_USUAL),
       gaps: this.#u32(fr.DT_GAPS),
       unordered: this.#u32(fr.DT_UNORDERED),
       short: this.#u32(fr.DT_SHORT),
@@ -202,10 +248,13 @@ export class ReceiveTotals {
     this.#runtime.dataPlane.drain(ring.address, head, count, this.#address);
   }
 
-  /** The same, checking that fillNumbered()'s numbers follow one another. */
-  drainNumbered(ring: Ring, head: number, count: number): void {
+  /**
+   * Counts slots as packets, and checks that fillNumbered()'s numbers follow one another.
+   * @param header  bytes in front of the frames
+   */
+  drainNumbered(ring: Ring, head: number, count: number, header = 0): void {
     refuseOffsets(ring);
-    this.#runtime.dataPlane.drainSequence(ring.address, head, count, ring.bufCount, this.#address);
+    this.#runtime.dataPlane.drainSequence(ring.address, head, count, ring.bufCount, this.#address, header);
   }
 
   #u32(ofs: number): number {
@@ -217,9 +266,17 @@ export class ReceiveTotals {
   }
 }
 
-/** Sends received frames back, addresses swapped: `count` slots of rx into as many of tx. */
-export function bounce(port: Port, rx: Ring, rxHead: number, count: number, tx: Ring, txHead: number): void {
+/** Sends received frames back, addresses behind `header` bytes swapped: `count` slots of rx into as many of tx. */
+export function bounce(
+  port: Port,
+  rx: Ring,
+  rxHead: number,
+  count: number,
+  tx: Ring,
+  txHead: number,
+  header = 0,
+): void {
   refuseOffsets(rx);
   refuseOffsets(tx);
-  port.runtime.dataPlane.bounce(rx.address, rxHead, count, tx.address, txHead, tx.bufCount);
+  port.runtime.dataPlane.bounce(rx.address, rxHead, count, tx.address, txHead, tx.bufCount, header);
 }

@@ -1,7 +1,6 @@
 // The library: `import { open } from 'netmap'`.
 
 export { ERRNO, type ErrnoName, NetmapError } from '../abi/errors.ts';
-export { SEQUENCE_OFS } from '../abi/frames.ts';
 export * from '../abi/netmap.ts';
 export { runtimeDirectory } from '../protocol/directory.ts';
 export { Bridge, type BridgeOptions, type BridgeTurn } from './bridge.ts';
@@ -16,7 +15,16 @@ export {
   unload,
 } from './control.ts';
 export { Counters, openCounters, type PortCounters, type RingCounters } from './counters.ts';
-export { bounce, type Digit, FrameTable, FrameTemplate, fillLengths, ReceiveTotals } from './frames.ts';
+export {
+  bounce,
+  type Digit,
+  type FrameSteps,
+  FrameTable,
+  FrameTemplate,
+  fillLengths,
+  type PlacedDigit,
+  ReceiveTotals,
+} from './frames.ts';
 export { install, uninstall } from './install.ts';
 export { connectLocally, listenLocally } from './local-socket.ts';
 export {

@@ -52,15 +52,18 @@ export interface DataPlane {
     frames: number,
     flags: number,
   ): number;
-  fillRange(
+  fillPackets(
     ring: number,
     head: number,
-    count: number,
+    space: number,
     bufs: number,
     template: number,
     length: number,
-    range: number,
-  ): void;
+    part: number,
+    slots: number,
+    count: number,
+    steps: number,
+  ): number;
   fillSequence(
     ring: number,
     head: number,
@@ -69,9 +72,20 @@ export interface DataPlane {
     template: number,
     length: number,
     first: number,
+    payload: number,
+    udpSum: number,
+    group: number,
+    steps: number,
   ): void;
   drain(ring: number, head: number, count: number, totals: number): void;
-  drainSequence(ring: number, head: number, count: number, bufs: number, totals: number): void;
+  drainSequence(
+    ring: number,
+    head: number,
+    count: number,
+    bufs: number,
+    totals: number,
+    header: number,
+  ): void;
   readPayload(ring: number, head: number, count: number, bufs: number): bigint;
   moveSlots(
     rx: number,
@@ -83,7 +97,15 @@ export interface DataPlane {
     count: number,
     swap: boolean,
   ): void;
-  bounce(rx: number, rxHead: number, count: number, tx: number, txHead: number, bufs: number): void;
+  bounce(
+    rx: number,
+    rxHead: number,
+    count: number,
+    tx: number,
+    txHead: number,
+    bufs: number,
+    header: number,
+  ): void;
 }
 
 const WASM_FILE = new URL('../../../dataplane.wasm', import.meta.url);

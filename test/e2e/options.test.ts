@@ -7,8 +7,9 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, describe, test } from 'node:test';
 import { readPcap } from '../../apps/pcap/pcap-file.ts';
-import { NS_BUF_CHANGED, open, status } from '../../src/client/index.ts';
-import { type Finished, ownModule, Program, run, until } from '../harness.ts';
+import { checksum, udpChecksum } from '../../apps/pkt-gen/frame.ts';
+import { NS_BUF_CHANGED, NS_MOREFRAG, open, status } from '../../src/client/index.ts';
+import { type Finished, ownModule, Program, receive, run, until, using } from '../harness.ts';
 
 ownModule();
 const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'netmap-options-'));
@@ -78,6 +79,130 @@ describe('pkt-gen options', { timeout: 300_000 }, () => {
     assert.equal(frame!.length, 100);
     assert.deepEqual([...frame!.subarray(0, 12)], [2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 8]);
     assert.deepEqual([...frame!.subarray(26, 38)], [5, 6, 7, 8, 1, 2, 3, 4, 0, 9, 0, 7]);
+  });
+
+  test('-6: frames of IPv6, whose ranges step as those of IPv4, checksums right', async () => {
+    const frames = await captured(5, '-6 -l 80 -s [fd00::1]:5-[fd00::2]:6 -d 6@[fd00::8:9]:7'.split(' '));
+    const shown = frames.map((frame) => {
+      assert.equal(udpChecksum(frame, 6), new DataView(frame.buffer, frame.byteOffset).getUint16(60));
+      return [frame[37], frame[55], frame[51], frame[53], frame[57]];
+    });
+    assert.deepEqual(shown, [
+      [1, 5, 8, 9, 7],
+      [1, 6, 8, 9, 7],
+      [2, 5, 8, 9, 7],
+      [2, 6, 8, 9, 7],
+      [1, 5, 8, 9, 7],
+    ]);
+  });
+
+  for (const [family, sum] of [
+    [4, 40],
+    [6, 60],
+  ] as const)
+    test(`-z, -Z: any addresses and ports, checksums of IPv${family} right`, async () => {
+      const sides = { z: [sum - 6, sum - 4], Z: [sum - 4, sum - 2] };
+      for (const [option, [port]] of Object.entries(sides)) {
+        const frames = await captured(200, [`-${option}`, `-${family}`, '-l', '90']);
+        for (const frame of frames) {
+          const view = new DataView(frame.buffer, frame.byteOffset);
+          assert.equal(udpChecksum(frame, family), view.getUint16(sum));
+          if (family === 4) assert.equal(checksum([frame.subarray(14, 34)]), 0);
+        }
+        const different = (at: number) =>
+          new Set(frames.map((frame) => frame.subarray(at, at + 2).join())).size;
+        assert.ok(different(port!) > 150, `${different(port!)} ports with -${option}`);
+        const other = port === sides.z[0] ? sides.Z[0]! : sides.z[0]!;
+        assert.equal(different(other), 1, `the other side's with -${option}`);
+      }
+    });
+
+  test('-F SLOTS, -M BYTES: packets of several slots', async () => {
+    for (const { options, lengths } of [
+      { options: ['-F', '3', '-l', '100'], lengths: [33, 33, 34] },
+      { options: ['-M', '40', '-l', '100', '-s', '10.0.0.1-10.0.0.9'], lengths: [33, 33, 34] },
+      { options: ['-l', '5000'], lengths: [1666, 1666, 1668] },
+    ]) {
+      const { sent, received } = await exchange(2, [...options, '-X']);
+      const slots = [...sent.stdout.matchAll(/^ring .* flags 0x(\w+) len +(\d+)\]/gm)];
+      assert.deepEqual(
+        slots.map(([, flags, length]) => [Number(length), (Number.parseInt(flags!, 16) & NS_MOREFRAG) !== 0]),
+        [...lengths, ...lengths].map((length, i) => [length, i % lengths.length < lengths.length - 1]),
+      );
+      assert.match(received.stdout, /^Received 2 packets/m);
+    }
+  });
+
+  test('-o 4096: lengths and checksums follow a random size', async () => {
+    const frames = await captured(2000, '-l 120 -l 60 -o 4096 -b 8'.split(' '));
+    for (const frame of frames) {
+      const view = new DataView(frame.buffer, frame.byteOffset);
+      assert.equal(view.getUint16(16), frame.length - 14);
+      assert.equal(checksum([frame.subarray(14, 34)]), 0);
+      assert.equal(udpChecksum(frame), view.getUint16(40));
+    }
+    assert.ok(new Set(frames.map(({ length }) => length)).size > 20);
+  });
+
+  test('-H BYTES: a virtio-net header, which a receiver without one does not see', async () => {
+    const receiver = new Program('pkt-gen', ['-i', 'vale0:h2', '-f', 'rx', '-n', '10']);
+    await receiver.says(/reading from/);
+    await using([open('vale0:h1'), open('vale0:h3')], async (first, third) => {
+      const sent = await run('pkt-gen', ['-i', 'vale0:h1', '-f', 'tx', '-n', '10', '-H', '12', '-l', '100']);
+      assert.match(sent.stdout, /^Sent 10 packets 1120 bytes/m);
+      const received = await receiver.ended;
+      assert.match(received.stdout, /^Received 10 packets 1000 bytes/m);
+      assert.deepEqual(
+        receive(third).map(({ bytes }) => bytes.length),
+        Array(10).fill(100),
+      );
+      const next = await run('pkt-gen', ['-i', 'vale0:h1', '-f', 'tx', '-n', '1']);
+      assert.match(next.stderr, /Port requires virtio-net header, length = 12/);
+      assert.match(next.stdout, /^Sent 1 packets 72 bytes/m);
+      void first;
+    });
+    const refused = await run('pkt-gen', ['-i', 'netmap:h{1', '-f', 'tx', '-n', '1', '-H', '12']);
+    assert.match(refused.stderr, /ports of switches have them; leave -H out/);
+    assert.equal(refused.code, 1);
+  });
+
+  test('-C SIZES: the port that it makes', async () => {
+    const sent = await run('pkt-gen', '-i vale0:sizes -f tx -n 1 -v -C 64,128,2'.split(' '));
+    assert.match(sent.stderr, /txr 2 txd 64 rxr 2 rxd 128/);
+    assert.equal(sent.stderr.match(/TX\d at offset 0x\w+ slots 64/g)?.length, 2);
+    assert.equal(sent.stderr.match(/RX\d at offset 0x\w+ slots 128/g)?.length, 2);
+  });
+
+  test('-I is refused in a sentence', async () => {
+    const refused = await run('pkt-gen', '-i vale0:i -f tx -I'.split(' '));
+    assert.match(refused.stderr, /Cannot send indirect buffers \(-I\)/);
+    assert.equal(refused.code, 1);
+  });
+
+  for (const options of [
+    ['-6', '-l', '80'],
+    ['-F', '4'],
+    ['-s', '10.0.0.1-10.0.0.7'],
+  ])
+    test(`txseq and rxseq with ${options.join(' ')}: no number is missing`, async () => {
+      const { tx, rx } = pipe();
+      const receiver = new Program('pkt-gen', ['-i', rx, '-f', 'rxseq', '-W']);
+      await receiver.says(/reading from/);
+      const sender = new Program('pkt-gen', ['-i', tx, '-f', 'txseq', '-R', '5000', '-T', '100', ...options]);
+      await sender.says(/Kpps/);
+      await sender.stop();
+      const { stdout, stderr } = await receiver.ended;
+      assert.match(stdout, /^Received \d+ packets/m);
+      assert.doesNotMatch(stderr, /GAP|ORDER|frags|too small/);
+    });
+
+  test('ping and pong with IPv6', async () => {
+    const pong = new Program('pkt-gen', '-i vale0:po -f pong'.split(' '));
+    await pong.says(/Ready/);
+    const ping = await run('pkt-gen', '-i vale0:pi -f ping -6 -l 80 -n 20'.split(' '));
+    assert.match(ping.stderr, /RTT over 20 packets/);
+
+    assert.equal((await pong.stop()).code, 0);
   });
 
   test('-l MAX -l MIN draws sizes between', async () => {

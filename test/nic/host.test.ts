@@ -158,7 +158,9 @@ for (const [mode, admode, kills] of [
         '-w',
         '0',
       ]);
-      await sender.ended;
+      const [, mac] = /link\/ether (\S+)/.exec(here.ip('link', 'show', 'v0'))!;
+      const { stdout } = await sender.ended;
+      assert.ok(stdout.includes(`(${mac} -> ff:ff:ff:ff:ff:ff)`), stdout);
       assert.equal((await sniffer.ended).code, 0);
     });
 
