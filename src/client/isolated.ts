@@ -9,6 +9,8 @@ import type { Arena, Mapping } from '../mem/arena.ts';
 import { os } from '../os/index.ts';
 import { socketPath } from '../protocol/directory.ts';
 import type { RegisterReply, Reply } from '../protocol/messages.ts';
+import type { Ring } from './ring.ts';
+import type { Syncs } from './syncs.ts';
 
 const COLLECT_MS = 5000;
 /** The answer is there within microseconds while the thread is awake. */
@@ -59,7 +61,7 @@ export function collect(arena: Arena, directory: string, shown: Reply<'registerI
   return { reply, region, page, fds: [regionFd, pageFd, line, bell], syncs };
 }
 
-export class IsolatedSyncs {
+export class IsolatedSyncs implements Syncs {
   readonly #words: Int32Array;
   readonly #view: DataView;
   readonly #sleeps: number;
@@ -78,25 +80,27 @@ export class IsolatedSyncs {
     this.bell = { id: 0, fd: bell, empty: () => os.drainBell(bell), close() {} };
   }
 
-  /**
-   * Has one ring synced.
-   * @param lane  its address: the ring's `kring`
-   * @returns SYNC_* bits; SYNC_ERROR once the module is gone
-   */
-  sync(lane: number): number {
-    return this.#ask(lane, is.WISH_SYNC);
+  // A ring's `kring` is the address of its lane.
+
+  /** @returns SYNC_* bits; SYNC_ERROR once the module is gone */
+  tx({ kring }: Ring): number {
+    return this.#ask(kring, is.WISH_SYNC);
+  }
+
+  /** The same. */
+  rx({ kring }: Ring): number {
+    return this.#ask(kring, is.WISH_SYNC);
   }
 
   /** Has the bell rung at the ring's next change; false if it has no place for another sleeper. */
-  arm(lane: number): boolean {
-    return this.#ask(lane, is.WISH_ARM) !== 0;
+  arm({ kring }: Ring): boolean {
+    return this.#ask(kring, is.WISH_ARM) !== 0;
   }
 
-  /** Drop counters of a TX ring, by reason. */
-  drops(lane: number): number[] {
-    this.#ask(lane, is.WISH_DROPS);
+  drops({ kring }: Ring): readonly number[] {
+    this.#ask(kring, is.WISH_DROPS);
     return Array.from({ length: st.DROP_REASONS }, (_, reason) =>
-      Number(this.#view.getBigUint64(lane + is.LANE_DROPS + 8 * reason, true)),
+      Number(this.#view.getBigUint64(kring + is.LANE_DROPS + 8 * reason, true)),
     );
   }
 

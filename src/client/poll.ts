@@ -179,7 +179,7 @@ function arm(targets: readonly PortTarget[], bells: ReadonlyMap<Waker, Bell>): b
     if (target.events !== 'in' && target.port.waitsByClock) crowded = true;
     for (const ring of waitedFor(target)) {
       const armed = isolated
-        ? isolated.arm(ring.kring)
+        ? isolated.arm(ring)
         : runtime.dataPlane.armBell(ring.kring, bells.get(runtime)!.id);
       if (!armed) crowded = true;
     }

@@ -9,12 +9,10 @@ import type { RegisterReply } from '../protocol/messages.ts';
 import type { IsolatedSyncs } from './isolated.ts';
 import { mapPeers } from './peers.ts';
 import { endSleeper, POLLERR, type PollOptions, pollAsync, wakeSleepers } from './poll.ts';
-import { Queues } from './queues.ts';
+import { Queues, type WaitFd } from './queues.ts';
 import { Ring } from './ring.ts';
 import { lentRuntime, type Runtime } from './runtime.ts';
-
-/** What a sync of one ring is called with; which function that is depends on the kind of port. */
-type Sync = (state: number, kring: number, token: number, stateSlot: number) => number;
+import { DirectSyncs, type Syncs } from './syncs.ts';
 
 /** A port as it goes to another thread of the process (structured clone). See Port.share(). */
 export interface SharedPort {
@@ -29,11 +27,6 @@ export interface SharedPort {
   readonly queues: ReadonlyMap<number, number>;
 }
 
-interface WaitFd {
-  readonly fd: number;
-  readonly events: 'in' | 'out';
-}
-
 export class Port implements Disposable {
   /** As the core knows it, without `netmap:` and suffixes. */
   readonly name: string;
@@ -45,6 +38,8 @@ export class Port implements Disposable {
   readonly memId: number;
   /** Bytes of the region. */
   readonly memSize: number;
+  /** Set where the module runs the syncs; for poll(). */
+  readonly isolated: IsolatedSyncs | undefined;
   readonly #runtime: Runtime;
   readonly #reply: RegisterReply;
   readonly #region: Mapping;
@@ -52,12 +47,7 @@ export class Port implements Disposable {
   /** Descriptors of region and state: through them a later module, and peers, find the memory. */
   readonly #fds: readonly number[];
   readonly #queues: Queues | undefined;
-  readonly #tx: Sync;
-  readonly #rx: Sync;
-  /** Where the module runs the syncs. */
-  readonly #isolated: IsolatedSyncs | undefined;
-  /** By what is waited for. */
-  readonly #waitFds: Partial<Record<'in' | 'out' | 'both', WaitFd[]>> = {};
+  readonly #syncs: Syncs;
   #closed = false;
 
   /** Not for applications: see open() and attach(). */
@@ -70,7 +60,7 @@ export class Port implements Disposable {
     fds: readonly number[],
     { queues, isolated }: { queues?: Queues | undefined; isolated?: IsolatedSyncs } = {},
   ) {
-    this.#isolated = isolated;
+    this.isolated = isolated;
     this.name = name;
     this.memId = reply.memId;
     this.memSize = reply.memSize;
@@ -88,20 +78,10 @@ export class Port implements Disposable {
     };
     this.txRings = reply.tx.map(ring(reply.txSlots));
     this.rxRings = reply.rx.map(ring(reply.rxSlots));
-    const { dataPlane } = runtime;
-    const nothing: Sync = () => 0;
-    const syncs: Record<RegisterReply['kind'], [Sync, Sync]> = {
-      vale: [dataPlane.valeTxSync, dataPlane.valeRxSync],
-      pipe: [dataPlane.pipeTxSync, dataPlane.pipeRxSync],
-      lookup: [dataPlane.lookupTxSync, dataPlane.valeRxSync],
-      nic:
-        reply.nic?.mode === 'emulated'
-          ? [dataPlane.packetTxSync, dataPlane.packetRxSync]
-          : [dataPlane.nicTxSync, dataPlane.nicRxSync],
-      null: [nothing, nothing],
-      monitor: [() => st.SYNC_ERROR, dataPlane.valeRxSync], // Its ring is filled as a switch port's is.
-    };
-    [this.#tx, this.#rx] = syncs[reply.kind];
+    const { txRings } = this;
+    const emulated = reply.nic?.mode === 'emulated';
+    const nic = queues && { queues, txRings, nicRings: reply.txRings, emulated };
+    this.#syncs = isolated ?? new DirectSyncs(runtime, reply.kind, state.address, reply.state.slot, nic);
   }
 
   /** Maps what a registration was given, and commits its rings and buffers. */
@@ -183,11 +163,6 @@ export class Port implements Disposable {
     return this.#runtime;
   }
 
-  /** Set where the module runs the syncs; for poll(). */
-  get isolated(): IsolatedSyncs | undefined {
-    return this.#isolated;
-  }
-
   /**
    * NIOCTXSYNC: sends what lies before head on every bound TX ring.  Never blocks.  A ring that the
    * application has broken is reset (spec api §2.4); one that another thread is syncing is passed over.
@@ -206,31 +181,17 @@ export class Port implements Disposable {
     return answer & st.SYNC_REINIT;
   }
 
-  /** @param kicks  of a NIC: most times that the kernel is told to send, should it not take all at once */
+  /**
+   * The same for one ring.
+   * @param kicks  of a NIC: most times that the kernel is told to send, should it not take all at once
+   * @returns SYNC_* bits
+   */
   txSyncRing(ring: Ring, kicks?: number): number {
-    if (this.#isolated) return this.#isolated.sync(ring.kring);
-    const slot = this.#reply.state.slot;
-    let answer = this.#transmit(ring.kring);
-    // The switch may change again while we look; whoever changes it for ever only gets itself more work.
-    while (answer & (st.SYNC_REMAP | st.SYNC_LOOKUP)) {
-      if (answer & st.SYNC_REMAP) mapPeers(this.#runtime.arena, this.#state.address, slot);
-      else this.#runtime.lookups.load(this.#state.address, slot);
-      answer = this.#transmit(ring.kring);
-    }
-    if (answer & st.SYNC_RING_BELLS) this.#runtime.bells.ringCollected();
-    if (answer & st.SYNC_KICK) answer = this.#kick(ring, kicks);
-    return answer;
+    return this.#syncs.tx(ring, kicks);
   }
 
-  /** The kernel sends; what it is done with comes back at once where it can. */
-  #kick(ring: Ring, kicks: number | undefined): number {
-    let answer = st.SYNC_KICK;
-    const unsent = () => {
-      answer = this.#transmit(ring.kring);
-      return (answer & st.SYNC_KICK) !== 0;
-    };
-    this.#queues!.send(ring.ringId, unsent, kicks);
-    return answer;
+  rxSyncRing(ring: Ring): number {
+    return this.#syncs.rx(ring);
   }
 
   /** Whether its frames come from, and go to, the kernel's own rings. */
@@ -240,67 +201,12 @@ export class Port implements Disposable {
 
   /** Descriptors that become readable, or writable, when the rings of a NIC are to be looked at. */
   waitFds(events: 'in' | 'out' | 'both'): readonly WaitFd[] {
-    if (!this.#queues) return [];
-    this.#waitFds[events] ??= this.#findWaitFds(events);
-    return this.#waitFds[events];
+    return this.#queues?.waitFds(this.waitsByClock ? [] : this.txRings, this.rxRings, events) ?? [];
   }
 
   /** A packet socket is always writable: room in its ring is looked for by the clock. */
   get waitsByClock(): boolean {
     return this.#reply.nic?.mode === 'emulated';
-  }
-
-  #findWaitFds(events: 'in' | 'out' | 'both'): WaitFd[] {
-    const of = (rings: readonly Ring[], events: 'in' | 'out') =>
-      rings.map(({ ringId }) => ({ fd: this.#queues!.fds.get(ringId)!, events }));
-    return [
-      ...(events === 'out' ? [] : of(this.rxRings, 'in')),
-      ...(events === 'in' || this.waitsByClock ? [] : of(this.txRings, 'out')),
-    ];
-  }
-
-  #transmit(kring: number): number {
-    const { token, lookups } = this.#runtime;
-    const { slot } = this.#reply.state;
-    try {
-      return this.#tx(this.#state.address, kring, token, slot);
-    } catch (error) {
-      return lookups.resume(error, slot); // Out of a lookup, the only thing there that can throw.
-    }
-  }
-
-  rxSyncRing(ring: Ring): number {
-    if (this.#isolated) return this.#isolated.sync(ring.kring);
-    if (ring.forwards && this.#queues) this.#forward(ring);
-    let answer = this.#rx(this.#state.address, ring.kring, this.#runtime.token, this.#reply.state.slot);
-    while (answer & st.SYNC_FETCH) {
-      const { arena, dataPlane } = this.#runtime;
-      const length = this.#queues!.receive(ring.ringId, arena.scratch + st.SC_LONG, st.LONG_SIZE);
-      answer = dataPlane.packetFetched(ring.kring, length);
-    }
-    if (answer & st.SYNC_RING_BELLS) this.#runtime.bells.ringCollected();
-    return answer;
-  }
-
-  /**
-   * Transparent mode (NR_FORWARD): frames given back marked NS_FORWARD go up to the host from NIC rings, out of the NIC
-   * from the host ring; the latter only if all of the NIC's TX rings are this opening's (spec api §2.9).
-   */
-  #forward(ring: Ring): void {
-    const { txRings: nicRings } = this.#reply;
-    const isHost = ({ ringId }: Ring) => ringId >= nicRings;
-    const fromHost = isHost(ring);
-    const targets = this.txRings.filter((target) => isHost(target) !== fromHost);
-    if (fromHost && targets.length < nicRings) return;
-    for (const target of targets) {
-      const { head, space } = target;
-      const { dataPlane } = this.#runtime;
-      const filled = dataPlane.forwardMarked(ring.kring, ring.head, target.kring, head, space);
-      if (filled === 0) continue;
-      target.publish(target.after(head, filled));
-      this.txSyncRing(target);
-      if (filled < space) return;
-    }
   }
 
   /** Stamps the RX rings with the time of day, as netmap does at each sync; poll does it, bare syncs need not. */
@@ -335,7 +241,7 @@ export class Port implements Disposable {
         ? this.rxRings.some((ring) => this.rxSyncRing(ring) & st.SYNC_ERROR)
         : this.txRings.some((ring) => this.txSyncRing(ring) & st.SYNC_ERROR);
     if (!dead) return; // A ring was broken, and has been reset.
-    const why = this.#isolated?.gone
+    const why = this.isolated?.gone
       ? 'the module that ran its syncs is gone'
       : this.#reply.kind === 'nic'
         ? 'its interface is gone, or has frames that no buffer holds'
@@ -361,14 +267,11 @@ export class Port implements Disposable {
 
   /** Drop counters of this port's TX rings by reason; reasons that never happened are left out. */
   get drops(): Record<string, number> {
-    const { view } = this.#runtime.arena;
     const drops: Record<string, number> = {};
     for (const ring of this.txRings) {
-      const isolated = this.#isolated?.drops(ring.kring);
+      const counts = this.#syncs.drops(ring);
       st.DROP_NAMES.forEach((name, reason) => {
-        const count =
-          isolated?.[reason] ?? Number(view.getBigUint64(ring.kring + st.KR_DROPS + 8 * reason, true));
-        if (count > 0) drops[name] = (drops[name] ?? 0) + count;
+        if (counts[reason]! > 0) drops[name] = (drops[name] ?? 0) + counts[reason]!;
       });
     }
     return drops;
@@ -379,7 +282,7 @@ export class Port implements Disposable {
    * Workers sharing one ring take turns; the port is closed here, when they are done.
    */
   share(ringId?: number): SharedPort {
-    if (this.#isolated)
+    if (this.isolated)
       throw new NetmapError(
         'EOPNOTSUPP',
         `Cannot share "${this.name}" with a worker: it is isolated; open its rings one by one, each in its worker`,
@@ -404,8 +307,8 @@ export class Port implements Disposable {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    wakeSleepers(this.#isolated ?? this.#runtime);
-    const ended = this.#isolated && endSleeper(this.#isolated) ? this.#isolated.bell.fd : -1;
+    wakeSleepers(this.isolated ?? this.#runtime);
+    const ended = this.isolated && endSleeper(this.isolated) ? this.isolated.bell.fd : -1;
     const { connection, arena } = this.#runtime;
     if (!connection) return; // Lent: its owner closes it.
     this.#queues?.close();

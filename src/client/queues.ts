@@ -5,9 +5,16 @@ import { ERRNO, type NetmapError } from '../abi/errors.ts';
 import type { Arena, Mapping } from '../mem/arena.ts';
 import { os } from '../os/index.ts';
 import type { RegisterReply } from '../protocol/messages.ts';
+import type { Ring } from './ring.ts';
 
 /** Calls after which a queue that takes no more is left alone until the next sync. */
 const MAX_KICKS = 1024;
+
+/** A descriptor, and what to wait for there. */
+export interface WaitFd {
+  readonly fd: number;
+  readonly events: 'in' | 'out';
+}
 
 export class Queues {
   /** By the index of their rings. */
@@ -15,6 +22,8 @@ export class Queues {
   readonly #mappings: Mapping[] = [];
   readonly #held: number[] = [];
   readonly #arena: Arena;
+  /** By what is waited for. */
+  readonly #waitFds: Partial<Record<'in' | 'out' | 'both', readonly WaitFd[]>> = {};
 
   private constructor(arena: Arena) {
     this.#arena = arena;
@@ -58,6 +67,17 @@ export class Queues {
 
   get fds(): ReadonlyMap<number, number> {
     return this.#fds;
+  }
+
+  /** Descriptors that become readable, or writable, when those rings are to be looked at; always the same rings. */
+  waitFds(tx: readonly Ring[], rx: readonly Ring[], events: 'in' | 'out' | 'both'): readonly WaitFd[] {
+    const of = (rings: readonly Ring[], events: 'in' | 'out') =>
+      rings.map(({ ringId }) => ({ fd: this.#fds.get(ringId)!, events }));
+    this.#waitFds[events] ??= [
+      ...(events === 'out' ? [] : of(rx, 'in')),
+      ...(events === 'in' ? [] : of(tx, 'out')),
+    ];
+    return this.#waitFds[events];
   }
 
   /** Has the kernel send what a ring's sync has left for it, as long as there is something and it takes it. */
