@@ -3,7 +3,7 @@
 
 import { parseArgs } from 'node:util';
 import { NetmapError, open } from '../../src/client/index.ts';
-import { parseMac } from '../pkt-gen/frame.ts';
+import { parseMac } from '../pkt-gen/mac.ts';
 import { ask, hold, startHolder } from './holder.ts';
 import { type Event, play, type Settings } from './play.ts';
 

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { buildFrame, type FramePlan, parseMac, udpChecksum } from './frame.ts';
+import { buildFrame, type FramePlan, udpChecksum } from './frame.ts';
+import { parseMac } from './mac.ts';
 import { parseOptions } from './options.ts';
 import { scheduleFor } from './pace.ts';
 import { describeRange, parseRange } from './ranges.ts';
-import { fragments } from './sender.ts';
 import { hexDump, norm, periodicLine, RttStatistics, summaryLines } from './report.ts';
+import { fragments } from './sender.ts';
 
 const PLAN: FramePlan = {
   family: 4,

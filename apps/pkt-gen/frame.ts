@@ -1,9 +1,9 @@
 // The frames that pkt-gen makes: Ethernet, IPv4 or IPv6, UDP, and a text (spec apps §1.5); in front of them, where the
 // port wants one, a virtio-net header of zeros.
 
-import { type FrameSteps, NetmapError } from '../../src/client/index.ts';
+import type { FrameSteps } from '../../src/client/index.ts';
 import type { PktGenOptions } from './options.ts';
-import { countedPart, type Range } from './ranges.ts';
+import { countedPart, isSingle, type Range } from './ranges.ts';
 
 const ETHERNET = 14;
 const UDP = 8;
@@ -82,9 +82,7 @@ export function templateFrame({ family, size, smac, dmac, src, dst, header }: Pk
 /** How that frame changes from packet to packet; undefined: it does not. */
 export function stepsOf({ family, src, dst, header, random }: PktGenOptions): FrameSteps | undefined {
   const at = LAYOUTS[family];
-  const single = (range: Range) =>
-    range.address.low === range.address.high && range.port.low === range.port.high;
-  if (single(src) && single(dst) && !random.includes(true)) return undefined;
+  if (isSingle(src) && isSingle(dst) && !random.includes(true)) return undefined;
   const port = (range: Range, place: number) => ({ ...range.port, at: header + place, words: 1 as const });
   const address = (range: Range, place: number) => {
     const part = countedPart(range);
@@ -121,16 +119,4 @@ export function checksum(parts: readonly Uint8Array[]): number {
     for (let i = 0; i < part.length; i += 2) sum += (part[i]! << 8) | (part[i + 1] ?? 0);
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
   return ~sum & 0xffff;
-}
-
-/** @throws NetmapError EINVAL: six hexadecimal bytes parted by colons are expected. */
-export function parseMac(text: string): Uint8Array {
-  const parts = text.split(':');
-  if (parts.length !== 6 || !parts.every((part) => /^[0-9a-fA-F]{1,2}$/.test(part))) {
-    throw new NetmapError(
-      'EINVAL',
-      `invalid MAC address '${text}': six hexadecimal bytes parted by colons are expected, as in 02:00:00:00:00:01`,
-    );
-  }
-  return Uint8Array.from(parts, (part) => Number.parseInt(part, 16));
 }

@@ -13,11 +13,12 @@ import {
 } from '../../src/client/index.ts';
 import { readPcap } from '../pcap/pcap-file.ts';
 import { Board } from './board.ts';
-import { parseMac } from './frame.ts';
-import { type FunctionName, type PktGenOptions, parseOptions, USAGE } from './options.ts';
+import { parseMac } from './mac.ts';
+import { type FunctionName, type PktGenOptions, parseOptions } from './options.ts';
 import { scheduleFor } from './pace.ts';
 import { describeRange } from './ranges.ts';
 import { D, Reporter } from './report.ts';
+import { USAGE } from './usage.ts';
 import type { WorkerData } from './worker.ts';
 
 const VERBS: Readonly<Record<FunctionName, string>> = {
