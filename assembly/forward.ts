@@ -1,5 +1,5 @@
 // Transparent forwarding between a NIC's rings and the host's (spec api §2.9): what the application gives back marked
-// NS_FORWARD goes to the other side, buffers changing places.
+// NS_FORWARD, or with the parameter fwd all of it, goes to the other side, buffers changing places.
 
 import { NS_BUF_CHANGED, NS_FORWARD, RING_SLOTS, SLOT_BUF_IDX, SLOT_FLAGS, SLOT_LEN, SLOT_SIZE } from '../src/abi/netmap';
 import { KR_BUF_COUNT, KR_BUF_SIZE, KR_HWCUR, KR_NUM_SLOTS } from '../src/abi/state';
@@ -9,12 +9,12 @@ import { badIndex, dist, regionOf, ringOf } from './ring';
 const SHORTEST: u32 = 14;
 
 /**
- * Swaps marked slots of an RX ring, from those not given back yet up to `head`, with free ones of a TX ring.
+ * Swaps slots of an RX ring, those marked or all of them, from those not given back yet up to `head`, with free ones of a TX ring.
  * @param txHead  first free slot of the TX ring
  * @param space  free slots there; what does not fit is passed over
  * @returns slots filled, from txHead on
  */
-export function forwardMarked(rx: u32, head: u32, tx: u32, txHead: u32, space: u32): u32 {
+export function forwardSlots(rx: u32, head: u32, tx: u32, txHead: u32, space: u32, all: bool): u32 {
   const n = load<u32>(rx, KR_NUM_SLOTS);
   const m = load<u32>(tx, KR_NUM_SLOTS);
   const first = load<u32>(rx, KR_HWCUR);
@@ -30,7 +30,7 @@ export function forwardMarked(rx: u32, head: u32, tx: u32, txHead: u32, space: u
     k = k + 1 == n ? 0 : k + 1;
     const word = load<u64>(slot); // The only read of this slot.
     const flags = <u32>(word >> 48);
-    if (!(flags & NS_FORWARD)) continue;
+    if (!all && !(flags & NS_FORWARD)) continue;
     const len = <u32>(word >> 32) & 0xffff;
     store<u16>(slot, <u16>(flags & ~NS_FORWARD), SLOT_FLAGS);
     if (len < SHORTEST || len > bufSize || badIndex(<u32>word, bufCount) || filled == space) continue;

@@ -2,7 +2,7 @@
 
 export { armBell, useScratch, wake } from './ring';
 export { pipeRxSync, pipeTxSync, repairPipe } from './pipe';
-export { forwardMarked } from './forward';
+export { forwardSlots } from './forward';
 export { nicRxSync, nicTxSync } from './nic';
 export { packetFetched, packetRxSync, packetTxSync } from './packet';
 export { lookupTxSync, resumeTxSync, valeRxSync, valeTxSync } from './vale';

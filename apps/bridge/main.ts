@@ -102,12 +102,18 @@ async function run({ a, b, burst, copy, waitSeconds, verbose }: Options): Promis
       silentSince = performance.now();
     }
     turn.revents.forEach((revents, side) => {
-      if (revents & POLLERR) say(`error on port ${side}: a ring was broken and has been reset`);
+      if (revents & POLLERR) sayError(bridge.ports[side]!, side);
     });
     // Signals are seen when the event loop turns.
     await new Promise((resolve) => setImmediate(resolve));
   }
   await Promise.all([one.close(), two.close()]);
+}
+
+/** @throws NetmapError EIO: nothing moves there any more. */
+function sayError({ name, dead }: Port, side: number): void {
+  if (dead === undefined) say(`error on port ${side}: a ring was broken and has been reset`);
+  else throw new NetmapError('EIO', `Cannot bridge "${name}" any further: ${dead}`);
 }
 
 function rings(port: Port): string {

@@ -103,6 +103,9 @@ async function sendFromInterface(options: PktGenOptions): Promise<void> {
   options.smac = parseMac(nic.mac);
 }
 
+/** Between two looks at whether the port's interface is still what it was. */
+const WATCH_MS = 100;
+
 function sends(fn: FunctionName): boolean {
   return fn === 'tx' || fn === 'txseq';
 }
@@ -158,6 +161,11 @@ async function supervise(options: PktGenOptions, port: Port, busy: boolean, coun
   process.on('SIGINT', stop);
   process.on('SIGTERM', stop);
   const timer = setInterval(() => reporter.period(), options.reportMs);
+  const watch = setInterval(() => {
+    if (port.dead === undefined || board.cancelled) return;
+    D('main', `${options.ifname} has come to its end: ${port.dead}`);
+    board.cancel();
+  }, WATCH_MS);
   const unlimited = count === 0 || options.fn === 'txseq';
   const ends = Array.from({ length: options.threads }, (_, thread) =>
     finished({
@@ -171,11 +179,12 @@ async function supervise(options: PktGenOptions, port: Port, busy: boolean, coun
   );
   const failures = (await Promise.all(ends)).filter((ok) => !ok).length;
   clearInterval(timer);
+  clearInterval(watch);
   process.off('SIGINT', stop);
   process.off('SIGTERM', stop);
   reporter.period();
   for (const line of reporter.summary()) console.log(line);
-  return failures > 0 ? 1 : 0;
+  return failures > 0 || port.dead !== undefined ? 1 : 0;
 }
 
 /** Runs a worker; whether it ended well. */

@@ -46,7 +46,7 @@ export const KR_COPY_MON = 56; //     first monitor that gets copies of this rin
 export const KR_ZCOPY_MON = 60; //    monitor that gets this ring's buffers when they are done with
 export const KR_NEXT_TX = 64; //      monitor rx: the next one on the tx ring that it watches
 export const KR_NEXT_RX = 68; //      and on the rx ring
-export const KR_ORPHAN = 72; //       u32  monitor: 1 once what it watched is closed
+export const KR_ORPHAN = 72; //       u32  why nothing moves here any more, 0: it does; ORPHAN_*
 
 // NIC and host rings: a queue's memory, and where in it the kernel's two rings lie: that of frames (its RX or TX ring),
 // and that of buffers on their way back (its fill or completion ring), RL_* words each
@@ -82,6 +82,8 @@ export const KR_FRAME_SIZE = 188; //  u32  (c) bytes of one
 //      KR_POSTED                      u32  first frame that has not been dealt with
 export const KR_HANDED = 192; //      u32  first one that is not the kernel's again
 
+export const KR_FORWARDS = 196; //    u32  NIC rx: 1: all that is given back goes to the other side (parameter fwd)
+
 export const KR_PACKETS = 256; //     u64
 export const KR_BYTES = 264; //       u64
 export const KR_DROPS = 272; //       u64 x DROP_REASONS
@@ -97,6 +99,19 @@ export const KR_RELEASED = 768; //    u32  VALE rx: oldest slot that the receive
 export const KR_PTAIL = 772; //       u32  pipe: the hwtail that the other end publishes for this ring
 export const KR_WAITERS = 896; //     u32 x WAITERS  bells of those who sleep on this ring
 export const WAITERS = 4;
+
+// KR_ORPHAN of monitors, and of NICs; in words in ORPHAN_REASONS, same order
+export const ORPHAN_CLOSED = 1;
+export const ORPHAN_GONE = 2;
+export const ORPHAN_MTU = 3;
+export const ORPHAN_QUEUES = 4;
+export const ORPHAN_REASONS = [
+  '',
+  'what it watched is closed',
+  'its interface is gone',
+  'frames of the MTU that its interface has now are longer than a buffer',
+  'its interface has another number of queues now',
+];
 
 export const KIND_VALE_TX = 1;
 export const KIND_VALE_RX = 2;

@@ -158,6 +158,17 @@ export class Port implements Disposable {
     return { txRings, rxRings, hostTxRings, hostRxRings, txSlots, rxSlots };
   }
 
+  /**
+   * Why nothing moves on its rings any more, and never will: its interface is gone, or is not as it was when it was
+   * opened; what it watched is closed.  Undefined while all is well, and of an isolated port.
+   */
+  get dead(): string | undefined {
+    const ring = this.rxRings[0] ?? this.txRings[0];
+    if (!ring || this.isolated) return undefined;
+    const why = this.#runtime.arena.view.getUint32(ring.kring + st.KR_ORPHAN, true);
+    return why === 0 ? undefined : st.ORPHAN_REASONS[why];
+  }
+
   /** For the data plane's own frame loops; applications have no business here. */
   get runtime(): Runtime {
     return this.#runtime;
@@ -243,9 +254,10 @@ export class Port implements Disposable {
     if (!dead) return; // A ring was broken, and has been reset.
     const why = this.isolated?.gone
       ? 'the module that ran its syncs is gone'
-      : this.#reply.kind === 'nic'
-        ? 'its interface is gone, or has frames that no buffer holds'
-        : 'what it watched is closed';
+      : (this.dead ??
+        (this.#reply.kind === 'nic'
+          ? 'its interface is gone, or is not as it was when it was opened'
+          : 'what it watched is closed'));
     throw new NetmapError('EIO', `Cannot wait for "${this.name}": ${why}; close it and open it again`);
   }
 

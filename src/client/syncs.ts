@@ -65,7 +65,10 @@ export class DirectSyncs implements Syncs {
   }
 
   rx(ring: Ring): number {
-    if (this.#nic && ring.forwards) this.#forward(ring, this.#nic);
+    if (this.#nic) {
+      const all = this.#runtime.arena.view.getUint32(ring.kring + st.KR_FORWARDS, true) !== 0;
+      if (all || ring.forwards) this.#forward(ring, this.#nic, all);
+    }
     let answer = this.#rx(this.#state, ring.kring, this.#runtime.token, this.#stateSlot);
     while (answer & st.SYNC_FETCH) {
       const { arena, dataPlane } = this.#runtime;
@@ -105,9 +108,10 @@ export class DirectSyncs implements Syncs {
 
   /**
    * Transparent mode (NR_FORWARD): frames given back marked NS_FORWARD go up to the host from NIC rings, out of the NIC
-   * from the host ring; the latter only if all of the NIC's TX rings are this opening's (spec api §2.9).
+   * from host rings; the latter only if all of the NIC's TX rings are this opening's (spec api §2.9).
+   * @param all  marked or not (parameter fwd)
    */
-  #forward(ring: Ring, { txRings, nicRings }: NicRings): void {
+  #forward(ring: Ring, { txRings, nicRings }: NicRings, all: boolean): void {
     const isHost = ({ ringId }: Ring) => ringId >= nicRings;
     const fromHost = isHost(ring);
     const targets = txRings.filter((target) => isHost(target) !== fromHost);
@@ -115,7 +119,7 @@ export class DirectSyncs implements Syncs {
     for (const target of targets) {
       const { head, space } = target;
       const { dataPlane } = this.#runtime;
-      const filled = dataPlane.forwardMarked(ring.kring, ring.head, target.kring, head, space);
+      const filled = dataPlane.forwardSlots(ring.kring, ring.head, target.kring, head, space, all);
       if (filled === 0) continue;
       target.publish(target.after(head, filled));
       this.tx(target);

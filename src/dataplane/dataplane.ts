@@ -23,8 +23,15 @@ export interface DataPlane {
   packetRxSync(state: number, kring: number, token: number): number;
   /** After SYNC_FETCH. @param length  of what has been read to SC_LONG of the scratch area, -1 if nothing has */
   packetFetched(kring: number, length: number): number;
-  /** @returns slots of the TX ring filled with what an RX ring gives back marked NS_FORWARD */
-  forwardMarked(rxKring: number, head: number, txKring: number, txHead: number, space: number): number;
+  /** @returns slots of the TX ring filled with what an RX ring gives back, all or what is marked NS_FORWARD */
+  forwardSlots(
+    rxKring: number,
+    head: number,
+    txKring: number,
+    txHead: number,
+    space: number,
+    all: boolean,
+  ): number;
   pipeTxSync(state: number, kring: number, token: number, stateSlot: number): number;
   pipeRxSync(state: number, kring: number, token: number): number;
   repairSender(state: number, source: number): number;

@@ -51,12 +51,13 @@ class Guest {
     this.#words = arena.words;
     this.#page = arena.mapOwn(page.fd, page.ino, page.size);
     const first = (this.#page.address + is.PAGE_LANES) >> 2;
-    const fds = [...port.waitFds('out'), ...port.waitFds('in')].map(({ fd }) => fd);
+    const [out, into] = [port.waitFds('out'), port.waitFds('in')];
+    const transmitting = port.txRings.length;
     this.lanes = [...port.txRings, ...port.rxRings].map((ring, i) => ({
       ring,
-      transmits: i < port.txRings.length,
+      transmits: i < transmitting,
       at: first + i * (is.LANE_SIZE / 4),
-      fd: fds[i] ?? -1,
+      fd: (i < transmitting ? out[i] : into[i - transmitting])?.fd ?? -1,
       armed: false,
     }));
   }
@@ -100,6 +101,7 @@ class Guest {
   /** The kernel has something for a lane that the client sleeps on. */
   tellOf(lane: Lane): void {
     lane.armed = false;
+    os.clearError(lane.fd);
     os.ring(this.bell);
   }
 
@@ -112,6 +114,7 @@ class Guest {
     const { ring } = lane;
     switch (wish) {
       case is.WISH_ARM:
+        if (lane.transmits && this.port.waitsByClock) return 0;
         lane.armed = true;
         return this.port.runtime.dataPlane.armBell(ring.kring, bellOf(this.port).id) ? 1 : 0;
       case is.WISH_DROPS: {

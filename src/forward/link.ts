@@ -21,8 +21,14 @@ function moveUntilOrdered(): void {
   while (!ordered.revents) {
     poll([...served.flatMap((bridge) => bridge.targets()), ordered], sleepMs);
     for (const bridge of served) bridge.move();
+    // An interface that is gone would end every sleep at once; its port stays on the switch until it is detached.
+    if (served.some(isDead)) served = served.filter((bridge) => !isDead(bridge));
   }
   os.drainBell(controlFd);
+}
+
+function isDead({ ports }: Bridge): boolean {
+  return ports.some((port) => port.dead !== undefined);
 }
 
 async function end(): Promise<never> {

@@ -82,7 +82,10 @@ export interface NullPort extends Common {
 export interface NicPort extends Common {
   readonly kind: 'nic';
   readonly table: PortTable;
-  readonly interface: Interface;
+  /** As it is now. */
+  interface: Interface;
+  /** Nothing moves on its rings any more: ORPHAN_*; 0: it does. */
+  retired: number;
   readonly device: Device;
   /** Open queues: those of the NIC by number, then the host's. */
   readonly queues: Map<number, OpenQueue>;

@@ -100,7 +100,7 @@ export class Monitors {
     monitor.parent = undefined;
     let bells = 0;
     for (const { kringOfs } of monitor.rx) {
-      this.#set(monitor, kringOfs, st.KR_ORPHAN, 1);
+      this.#set(monitor, kringOfs, st.KR_ORPHAN, st.ORPHAN_CLOSED);
       bells |= dataPlane.wake(this.#at(monitor, kringOfs));
     }
     return bells !== 0;

@@ -11,6 +11,7 @@ import {
   type HostRings,
   type Interface,
   type LinkNews,
+  listInterfaces,
   openDevice,
   openEndpoint,
   type Queue,
@@ -28,6 +29,9 @@ import { PortTable } from './port-table.ts';
 import { emptyRing, isHost, type Ring, stockRing, transmits } from './rings.ts';
 import { range, type Stock, Undo } from './stock.ts';
 
+/** Between two looks at what the kernel does not tell; every so manieth is a look at interfaces, too. */
+const LOOK_MS = 250;
+const LOOKS_BETWEEN = 4;
 /** In the syncs that the module itself runs. */
 const MODULE_TOKEN = 0xffffffff;
 
@@ -40,6 +44,8 @@ export class NicPorts {
   /** Names of interfaces that are made for the host when they are opened, and gone when they are closed. */
   readonly endpoints = new Set<string>();
   #endWatch: (() => void) | undefined;
+  /** Looks kept at what nobody tells of. */
+  #looks = 0;
   /** Rings the bells that a wake() has collected. */
   ringBells: () => void = () => {};
 
@@ -47,6 +53,7 @@ export class NicPorts {
     this.#stock = stock;
     this.#parameters = parameters;
     this.#dataPlane = dataPlane;
+    parameters.watch('fwd', () => this.#showForwarding());
   }
 
   /**
@@ -59,35 +66,87 @@ export class NicPorts {
     const nic = findInterface(name);
     if (!nic && !endpoint) throw noInterface(name);
     const known = nic && this.all.get(nic.index);
-    if (known) return known;
+    if (known) {
+      if (known.retired === 0) return known;
+      throw new NetmapError(
+        'EBUSY',
+        `Cannot open "${name}": ${st.ORPHAN_REASONS[known.retired]}, and somebody has it open as it was; wait until it is closed`,
+      );
+    }
     const made = Undo.around((undo) =>
       this.#create(endpoint ? name : nic!, memId || GLOBAL_REGION, hostRingsFor(hostRings), undo),
     );
     this.all.set(made.interface.index, made);
-    this.#endWatch ??= watchLinks((news) => this.#hear(news));
+    this.#watch();
     return made;
   }
 
-  /** An interface has changed: users of one that is gone, or whose frames no buffer holds, are told (POLLERR). */
+  #watch(): void {
+    if (this.#endWatch) return;
+    const end = watchLinks((news) => this.#hear(news));
+    const timer = setInterval(() => this.#look(), LOOK_MS).unref();
+    this.#endWatch = () => {
+      clearInterval(timer);
+      end();
+    };
+  }
+
+  /** Counts what was lost, and sees what the kernel sends no news of: numbers of queues. */
+  #look(): void {
+    this.countLost();
+    if (++this.#looks % LOOKS_BETWEEN !== 0) return;
+    for (const nic of listInterfaces()) this.#compare(nic);
+  }
+
   #hear({ gone, nic }: LinkNews): void {
     const port = this.all.get(nic.index);
     if (!port) return;
-    const longest = nic.mtu + 18;
-    if (!gone && longest <= port.region.geometry.bufs.size) {
-      port.device.follow(nic);
+    if (gone) {
+      this.#retire(port, st.ORPHAN_GONE);
       return;
     }
+    // News may be older than a name that is in them.
+    const now = listInterfaces().find(({ index }) => index === nic.index);
+    if (now) this.#compare(now);
+  }
+
+  #compare(nic: Interface): void {
+    const port = this.all.get(nic.index);
+    if (!port) return;
+    const why = whyOutdated(port, nic);
+    if (why !== 0) {
+      this.#retire(port, why);
+      return;
+    }
+    port.interface = nic;
+    port.device.follow(nic);
+  }
+
+  /** Tells the users of an interface that is not what it was when it was opened (POLLERR). */
+  #retire(port: NicPort, why: number): void {
+    if (port.retired !== 0) return;
+    port.retired = why;
     const { view } = this.#stock.memory.arena;
     for (const { kringOfs } of [...port.tx, ...port.rx]) {
       const kring = port.state.mapping.address + kringOfs;
-      view.setUint32(kring + st.KR_ORPHAN, 1, true);
+      view.setUint32(kring + st.KR_ORPHAN, port.retired, true);
       if (this.#dataPlane.wake(kring) & st.SYNC_RING_BELLS) this.ringBells();
     }
   }
 
-  /** The port of an interface that somebody has open. */
+  #showForwarding(): void {
+    for (const port of this.all.values()) for (const ring of port.rx) this.#showForwardingOf(port, ring);
+  }
+
+  #showForwardingOf(port: NicPort, ring: Ring): void {
+    const at = port.state.mapping.address + ring.kringOfs + st.KR_FORWARDS;
+    this.#stock.memory.arena.view.setUint32(at, this.#parameters.get('fwd'), true);
+  }
+
+  /** The port of an interface that somebody has open, by its name; of one that is gone, by the name that it had. */
   named(name: string): NicPort | undefined {
-    return [...this.all.values()].find((port) => port.name === name);
+    const nic = findInterface(name);
+    return nic ? this.all.get(nic.index) : [...this.all.values()].find((port) => port.name === name);
   }
 
   /** Sizes of an interface's rings, and the region that they lie in. @throws NetmapError as open(). */
@@ -241,6 +300,7 @@ export class NicPorts {
       table,
       interface: nic,
       device,
+      retired: 0,
       queues: new Map(),
     };
   }
@@ -280,6 +340,7 @@ export class NicPorts {
     const { view } = this.#stock.memory.arena;
     const kring = port.state.mapping.address + ring.kringOfs;
     view.setUint32(kring + st.KR_QUEUE_SLOT, slot, true);
+    this.#showForwardingOf(port, ring);
     view.setUint32(kring + st.KR_FRAME_SIZE, queue.frameSize ?? 0, true);
     const [frames, back] = transmits(ring) ? [queue.tx, queue.completion] : [queue.rx, queue.fill];
     for (const [at, layout] of [
@@ -314,6 +375,14 @@ export class NicPorts {
 function hostRingsFor({ tx, rx }: HostRings): HostRings {
   const atMost = (count: number) => Math.min(count || 1, NM_BDG_MAXRINGS);
   return { tx: atMost(tx), rx: atMost(rx) };
+}
+
+/** ORPHAN_*: what of an interface is not as its rings were made for; 0: nothing. */
+function whyOutdated({ region, device, interface: was }: NicPort, nic: Interface): number {
+  if (nic.mtu + 18 > region.geometry.bufs.size) return st.ORPHAN_MTU;
+  const sameQueues = nic.txQueues === was.txQueues && nic.rxQueues === was.rxQueues;
+  // A packet socket hears all of them.
+  return sameQueues || device.mode === 'emulated' ? 0 : st.ORPHAN_QUEUES;
 }
 
 /** Rings of a queue, of one direction where the other has fewer. */

@@ -47,6 +47,13 @@ export class Parameters {
       3,
       'NICs are taken by 0: the best there is; 1: their driver only; 2: the stack on its behalf; 3: packet sockets',
     );
+    this.#add(
+      'fwd',
+      0,
+      0,
+      1,
+      'what RX rings of NICs and hosts give back goes to the other side 0: if it is marked and the ring says NR_FORWARD; 1: always',
+    );
     this.#add('generic_ringsize', 1024, 64, 4096, 'slots of a ring of a NIC');
     this.#add('guest_mem', 256, 0, 1_048_576, 'MiB of memory that the ports of another user may have');
     this.#add('guest_mem_total', 1024, 0, 1_048_576, 'MiB that those of all other users may have together');

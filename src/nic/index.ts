@@ -9,6 +9,7 @@ export type { Device, Egress, HostRings, Interface, LinkNews, NicMode, Queue } f
 export { survey } from './survey.ts';
 
 export const { watchLinks } = system;
+export { listInterfaces };
 
 /** The interface of that name, or, where there is none, `ethN` by its index, as on Windows. */
 export function findInterface(name: string): Interface | undefined {

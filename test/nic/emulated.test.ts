@@ -155,6 +155,20 @@ describe('emulated mode', { skip: NO_NETWORK, timeout: 300_000 }, () => {
     await refuses(open('netmap:q0-1'), 'EINVAL', /1 tx and 1 rx/);
   });
 
+  test('isolated: the module syncs, and wakes who waits', async () => {
+    await using([open('netmap:v0', { isolated: true }), open('netmap:v1')], async (guest, far) => {
+      for (let mark = 0; mark < 10; mark++) {
+        const woken = guest.readable({ timeoutMs: 20_000 });
+        send(far, [frame({ mark })]);
+        await woken;
+        assert.equal(markOf((await take(guest, 1))[0]!.bytes), mark);
+        send(guest, [frame({ mark: 100 + mark })]);
+        await guest.writable({ timeoutMs: 20_000 });
+        assert.equal(markOf((await take(far, 1))[0]!.bytes), 100 + mark);
+      }
+    });
+  });
+
   test('on a switch: attached with one ring, though the interface has more queues', async () => {
     await attach('vale0:q0');
     await using([open('vale0:x'), open('netmap:q1')], async (port, far) => {

@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { NS_FORWARD, open, type Port, poll } from '../../src/client/index.ts';
+import { NS_FORWARD, open, type Port, poll, setParameter } from '../../src/client/index.ts';
 import { ownModule, type Program, until, using } from '../harness.ts';
 import { Machine, NO_NETWORK, wire } from './network.ts';
 
@@ -63,6 +63,26 @@ describe('transparent mode', { skip: NO_NETWORK, timeout: 120_000 }, () => {
         assert.notEqual((await program.ended).code, 0);
       }
     });
+  });
+
+  test('with the parameter fwd everything passes, marked or not, whatever the rings say', async () => {
+    await using([open('netmap:v0*')], async (port) => {
+      await setParameter('fwd', 1);
+      const program = ping();
+      await turnUntilEnd(port, program, false);
+      assert.equal((await program.ended).code, 0, program.stdout);
+      await setParameter('fwd', 0);
+      const again = ping();
+      await turnUntilEnd(port, again, true);
+      assert.notEqual((await again.ended).code, 0);
+    });
+    await setParameter('fwd', 1);
+    await using([open('netmap:v0*@conf:host-rings=3')], async (port) => {
+      const program = ping();
+      await turnUntilEnd(port, program, false);
+      assert.equal((await program.ended).code, 0, program.stdout);
+    });
+    await setParameter('fwd', 0);
   });
 
   test("H9: the host's frames do not leave by an opening that has not all TX rings", async () => {

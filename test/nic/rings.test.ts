@@ -227,6 +227,19 @@ describe('rings of an interface', { skip: NO_NETWORK, timeout: 300_000 }, () => 
     assert.equal((await parameters()).find(({ name }) => name === 'admode')!.value, 0);
   });
 
+  test("a driver that refuses: generic mode, in the driver's words; with admode=1 nothing", async () => {
+    // veth's does where its peer has more queues to send by than it has to receive.
+    machine.run('ethtool', '-L', 'q0', 'rx', '2', 'tx', '2');
+    await using([open('netmap:q0')], async (port) => {
+      assert.equal(port.nic!.mode, 'generic');
+      assert.match(port.nic!.why, /No space left/);
+    });
+    await setParameter('admode', 1);
+    await refuses(open('netmap:q0'), 'EIO', /No space left/);
+    await setParameter('admode', 0);
+    machine.run('ethtool', '-L', 'q0', 'rx', '4', 'tx', '4');
+  });
+
   test('a module started after a crash: what is open goes on, and can be closed', async () => {
     await using([open('netmap:v0'), open('netmap:v1')], async (a, b) => {
       const { pid } = await status();

@@ -32,7 +32,7 @@ export class AfXdp implements Device {
   readonly hostRings: HostRings;
   readonly rings: number;
   #receiveLink = -1;
-  #restoreOffloads: ((name: string) => void) | undefined;
+  #restoreOffloads: (() => void) | undefined;
   mode: 'native' | 'generic' = 'native';
   why = '';
 
@@ -76,7 +76,7 @@ export class AfXdp implements Device {
   setReceive(index: number, on: boolean): void {
     if (on === this.#receiving.has(index)) return;
     if (on) {
-      this.#restoreOffloads ??= withoutOffloads(this.#interface.name);
+      this.#restoreOffloads ??= withoutOffloads(this.#interface);
       this.#attach();
       bpf.setSocket(this.#map, index, this.#queues.get(index)!.fd);
       this.#receiving.add(index);
@@ -86,7 +86,7 @@ export class AfXdp implements Device {
     this.#receiving.delete(index);
     if (this.#receiving.size > 0) return;
     this.#receiveLink = drop(this.#receiveLink);
-    this.#restoreOffloads?.(this.#interface.name);
+    this.#restoreOffloads?.();
     this.#restoreOffloads = undefined;
   }
 
@@ -136,8 +136,9 @@ export class AfXdp implements Device {
       this.why = '';
     } catch (error) {
       const { code, message } = error as NetmapError;
-      if (this.#forced === 'native') throw error;
-      if (code !== 'EOPNOTSUPP')
+      if (this.#forced === 'native' || code === 'EPERM') throw error;
+      // Somebody else's program is there.
+      if (code === 'EBUSY' || code === 'EEXIST')
         throw new NetmapError(code, `${message}; "nm-ctl admode=3" does without XDP`);
       this.#receiveLink = link(programs.receiveButSecret(this.#map, this.#secret), bpf.XDP_SKB_MODE);
       this.mode = 'generic';

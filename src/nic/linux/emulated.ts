@@ -29,7 +29,7 @@ export class Emulated implements Device {
   #queue: Queue | undefined;
   /** tcx link that keeps from the host what comes by the wire. */
   #cut = -1;
-  #restoreOffloads: ((name: string) => void) | undefined;
+  #restoreOffloads: (() => void) | undefined;
 
   /** @param why  AF_XDP cannot be had */
   constructor(nic: Interface, { entries }: DevicePlan, why: string) {
@@ -59,7 +59,7 @@ export class Emulated implements Device {
     const { index, name } = this.#interface;
     const { fd } = this.#queue!;
     if (on) {
-      this.#restoreOffloads ??= withoutOffloads(name);
+      this.#restoreOffloads ??= withoutOffloads(this.#interface);
       packet.passOver(fd, programs.UP_MARK);
       packet.bindPacketSocket(fd, index, true);
       const purpose = `keep the frames that come on "${name}" from the host`;
@@ -68,7 +68,7 @@ export class Emulated implements Device {
     }
     this.#cut = drop(this.#cut);
     packet.passOver(fd, undefined);
-    this.#restoreOffloads?.(name);
+    this.#restoreOffloads?.();
     this.#restoreOffloads = undefined;
   }
 

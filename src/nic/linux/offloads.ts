@@ -1,7 +1,7 @@
 // Offloads that change frames before we see them: several made into one, a VLAN tag taken out of its place.  While an
 // interface's frames are ours they are off; afterwards they are as they were.
 
-import { ethtool } from '../../os/linux/interfaces.ts';
+import { ethtool, type Interface, listInterfaces } from '../../os/linux/interfaces.ts';
 
 const GET_GRO = 0x2b;
 const SET_GRO = 0x2c;
@@ -23,13 +23,15 @@ export function offloadsOn(name: string): string[] {
 }
 
 /** Switches them off. @returns what puts them back, whatever the interface is called then */
-export function withoutOffloads(name: string): (name: string) => void {
+export function withoutOffloads({ index, name }: Interface): () => void {
   const gro = get(name, GET_GRO);
   const flags = get(name, GET_FLAGS);
   const fewer = flags & ~(FLAG_LRO | FLAG_RX_VLAN);
   if (gro !== 0) set(name, SET_GRO, 0);
   if (fewer !== flags) set(name, SET_FLAGS, fewer);
-  return (name) => {
+  return () => {
+    const name = listInterfaces().find((nic) => nic.index === index)?.name;
+    if (name === undefined) return;
     if (gro !== 0) set(name, SET_GRO, gro);
     if (fewer !== flags) set(name, SET_FLAGS, flags);
   };
