@@ -382,7 +382,9 @@ describe('spec ports §7.1', () => {
     ],
   ]) {
     test(`V27 ${asked!.txRings} rings of ${asked!.txSlots} slots become ${got!.txRings} of ${got!.txSlots}`, async () => {
-      await using([open(`${fresh()}:a`, asked)], (a) => assert.deepEqual(a.info, got));
+      await using([open(`${fresh()}:a`, asked)], (a) =>
+        assert.deepEqual(a.info, { ...got, hostTxRings: 0, hostRxRings: 0 }),
+      );
     });
   }
 
