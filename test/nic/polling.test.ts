@@ -148,7 +148,8 @@ describe('polling of an attached interface', { skip: SKIP, timeout: 300_000 }, (
         await arrive(1, first + 1);
       };
       await both(1);
-      await setPolling('vale0:q0', true, { mode: 2, firstCpu: 1, cpus: 1 });
+      const on = await run('vale-ctl', ['-p', 'vale0:q0', '-C', '1,1,1']);
+      assert.deepEqual([on.code, on.stderr], [0, '']);
       assert.deepEqual(
         (await pinned()).map(({ cpu }) => cpu),
         [1],
@@ -208,6 +209,15 @@ describe('polling of an attached interface', { skip: SKIP, timeout: 300_000 }, (
     assert.equal((await pinned()).length, 1);
     await setPolling('vale0:host0', false);
     await detach('vale0:host0');
+  });
+
+  test('the interface is removed: polling can be turned off, and it can be detached', async () => {
+    await attach('vale0:q0');
+    await setPolling('vale0:q0', true, { mode: 2, firstCpu: 0, cpus: 1 });
+    hub!.ip('link', 'del', 'q0');
+    await setPolling('vale0:q0', false);
+    assert.deepEqual(await pinned(), []);
+    await detach('vale0:q0');
   });
 
   test('kill -9 of the module: thread and interface are free', async () => {
