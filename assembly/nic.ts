@@ -1,4 +1,5 @@
-// NIC and host rings over the kernel's own (spec linux-nic §3.4): only descriptors move.
+// NIC and host rings over the kernel's own (spec linux-nic §3.4), or over those of a process that serves a queue in its
+// stead, and then stands for the kernel below: only descriptors move.
 //
 //   TX ring   [ .. hwtail | in flight ........ hwcur | to send ... head ]    shadow[k]: buffer in flight, 0 once back
 //   RX ring   [ hwcur: shown ... hwtail | with the kernel ... posted | spare ]  shadow[k]: buffer that the kernel has
@@ -18,15 +19,19 @@ import {
   DROP_FRAGS,
   DROP_OVERSIZE,
   DROP_SHORT,
+  KR_ASLEEP,
   KR_BACK,
+  KR_BUF_ADDRESS,
   KR_BUF_COUNT,
-  KR_BUF_OFS,
   KR_BUF_SIZE,
   KR_BYTES,
+  KR_CHAIN,
   KR_DROPS,
   KR_FRAMES,
+  KR_HEADROOM,
   KR_HWCUR,
   KR_HWTAIL,
+  KR_LONGEST,
   KR_NUM_SLOTS,
   KR_ORPHAN,
   KR_PACKETS,
@@ -34,7 +39,6 @@ import {
   KR_QUEUE_SLOT,
   KR_READY_OFS,
   KR_RHEAD,
-  NIC_HEADROOM,
   RL_CONSUMER,
   RL_DESC,
   RL_MASK,
@@ -46,8 +50,6 @@ import {
 } from '../src/abi/state';
 import { badIndex, count, dist, enter, finish, leave, noBells, regionOf, reinit, ringOf, rxPrologue, txPrologue } from './ring';
 
-/** Slots of one packet that the kernel takes. */
-const MAX_CHAIN: u32 = 16;
 const CONTINUES: u64 = 1;
 const SHORTEST: u32 = 14;
 
@@ -87,17 +89,23 @@ export function nicTxSync(state: u32, kring: u32, token: u32, stateSlot: u32): u
     if (load<u32>(kring, KR_RHEAD) != load<u32>(kring, KR_HWCUR)) send(kring, queue, ring, shadow);
     finish(kring, ring);
   }
-  if (unsent(kring, queue)) answer |= SYNC_KICK;
+  // The kernel sends what it is told to send; a process looks for itself while it is awake.
+  if (untaken(kring, queue, KR_FRAMES) && (!load<u32>(kring, KR_ASLEEP) || sleeps(kring, queue))) answer |= SYNC_KICK;
   leave(kring);
   return answer;
 }
 
+/** Whether whoever serves the queue has not taken all that a ring of ours has for it. */
 @inline
-function unsent(kring: u32, queue: u32): bool {
-  return (
-    load<u32>(queue + part(kring, KR_FRAMES, RL_PRODUCER)) !=
-    atomic.load<u32>(queue + part(kring, KR_FRAMES, RL_CONSUMER))
-  );
+function untaken(kring: u32, queue: u32, ring: u32): bool {
+  return load<u32>(queue + part(kring, ring, RL_PRODUCER)) != atomic.load<u32>(queue + part(kring, ring, RL_CONSUMER));
+}
+
+/** Whether a process serves the queue, and sleeps. */
+@inline
+function sleeps(kring: u32, queue: u32): bool {
+  const at = load<u32>(kring, KR_ASLEEP);
+  return at != 0 && atomic.load<u32>(queue + at) != 0;
 }
 
 function takeBack(kring: u32, queue: u32, shadow: u32): void {
@@ -107,13 +115,13 @@ function takeBack(kring: u32, queue: u32, shadow: u32): void {
   let consumer = load<u32>(queue + part(kring, KR_BACK, RL_CONSUMER));
   if (producer == consumer) return;
   const n = load<u32>(kring, KR_NUM_SLOTS);
-  const bufOfs = load<u32>(kring, KR_BUF_OFS);
+  const buffers = load<u32>(kring, KR_BUF_ADDRESS);
   const bufSize = load<u32>(kring, KR_BUF_SIZE);
   const hwcur = load<u32>(kring, KR_HWCUR);
   let oldest = load<u32>(kring, KR_HWTAIL) + 1;
   if (oldest == n) oldest = 0;
   for (; consumer != producer; consumer++) {
-    const index = (load<u32>(desc + ((consumer & mask) << 3)) - bufOfs) / bufSize;
+    const index = (load<u32>(desc + ((consumer & mask) << 3)) - buffers) / bufSize;
     for (let k = oldest; k != hwcur; k = k + 1 == n ? 0 : k + 1) {
       if (load<u32>(shadow + (k << 2)) != index) continue;
       store<u32>(shadow + (k << 2), 0);
@@ -142,11 +150,13 @@ function freeOldest(kring: u32, shadow: u32): void {
 function send(kring: u32, queue: u32, ring: u32, shadow: u32): void {
   const n = load<u32>(kring, KR_NUM_SLOTS);
   const head = load<u32>(kring, KR_RHEAD);
-  const bufOfs = load<u32>(kring, KR_BUF_OFS);
+  const buffers = load<u32>(kring, KR_BUF_ADDRESS);
   const bufSize = load<u32>(kring, KR_BUF_SIZE);
   const bufCount = load<u32>(kring, KR_BUF_COUNT);
   const desc = queue + part(kring, KR_FRAMES, RL_DESC);
   const mask = part(kring, KR_FRAMES, RL_MASK);
+  const chain = load<u32>(kring, KR_CHAIN);
+  const longest = load<u32>(kring, KR_LONGEST);
   let producer = load<u32>(queue + part(kring, KR_FRAMES, RL_PRODUCER));
   let first = load<u32>(kring, KR_HWCUR);
   let packets: u64 = 0;
@@ -170,10 +180,10 @@ function send(kring: u32, queue: u32, ring: u32, shadow: u32): void {
       if (badIndex(index, bufCount)) bad = DROP_BAD_SLOT;
       else if (len > bufSize) bad = DROP_OVERSIZE;
       else if (len == 0) bad = DROP_SHORT;
-      else if (slots == MAX_CHAIN) bad = DROP_FRAGS;
+      else if (slots == chain) bad = DROP_FRAGS;
       if (bad == 0xffffffff) {
         const at = desc + ((producer & mask) << 4);
-        store<u64>(at, <u64>(bufOfs + index * bufSize));
+        store<u64>(at, <u64>(buffers + index * bufSize));
         store<u64>(at, <u64>len | (more ? CONTINUES << 32 : 0), 8);
         store<u32>(shadow + (k << 2), index);
         producer++;
@@ -188,7 +198,10 @@ function send(kring: u32, queue: u32, ring: u32, shadow: u32): void {
     }
     packets++;
     bytes += length;
-    if (bad == 0xffffffff && length < SHORTEST) bad = DROP_SHORT;
+    if (bad == 0xffffffff) {
+      if (length < SHORTEST) bad = DROP_SHORT;
+      else if (length > longest) bad = DROP_OVERSIZE;
+    }
     if (bad != 0xffffffff) {
       producer = begun;
       count(kring, KR_DROPS + bad * 8, 1);
@@ -220,6 +233,7 @@ export function nicRxSync(state: u32, kring: u32, token: u32): u32 {
     receive(kring, queue, ring, shadow);
     finish(kring, ring);
   }
+  if (untaken(kring, queue, KR_BACK) && sleeps(kring, queue)) answer |= SYNC_KICK;
   leave(kring);
   return answer;
 }
@@ -230,11 +244,12 @@ function post(kring: u32, queue: u32, ring: u32, shadow: u32): void {
   const end = hwcur == 0 ? n - 1 : hwcur - 1;
   let k = load<u32>(kring, KR_POSTED);
   if (k == end) return;
-  const bufOfs = load<u32>(kring, KR_BUF_OFS);
+  const buffers = load<u32>(kring, KR_BUF_ADDRESS);
   const bufSize = load<u32>(kring, KR_BUF_SIZE);
   const bufCount = load<u32>(kring, KR_BUF_COUNT);
   const desc = queue + part(kring, KR_BACK, RL_DESC);
   const mask = part(kring, KR_BACK, RL_MASK);
+  const first = buffers - load<u32>(kring, KR_HEADROOM);
   let producer = load<u32>(queue + part(kring, KR_BACK, RL_PRODUCER));
   while (k != end) {
     const slot = ring + RING_SLOTS + k * SLOT_SIZE;
@@ -244,7 +259,7 @@ function post(kring: u32, queue: u32, ring: u32, shadow: u32): void {
       count(kring, KR_DROPS + DROP_BAD_SLOT * 8, 1);
       break;
     }
-    store<u64>(desc + ((producer & mask) << 3), <u64>(bufOfs + index * bufSize - NIC_HEADROOM));
+    store<u64>(desc + ((producer & mask) << 3), <u64>(first + index * bufSize));
     store<u32>(shadow + (k << 2), index);
     producer++;
     k = k + 1 == n ? 0 : k + 1;
@@ -258,11 +273,12 @@ function receive(kring: u32, queue: u32, ring: u32, shadow: u32): void {
   let consumer = load<u32>(queue + part(kring, KR_FRAMES, RL_CONSUMER));
   if (producer == consumer) return;
   const n = load<u32>(kring, KR_NUM_SLOTS);
-  const bufOfs = load<u32>(kring, KR_BUF_OFS);
+  const buffers = load<u32>(kring, KR_BUF_ADDRESS);
   const bufSize = load<u32>(kring, KR_BUF_SIZE);
   const desc = queue + part(kring, KR_FRAMES, RL_DESC);
   const mask = part(kring, KR_FRAMES, RL_MASK);
   const posted = load<u32>(kring, KR_POSTED);
+  const chains = load<u32>(kring, KR_CHAIN) > 1;
   let k = load<u32>(kring, KR_HWTAIL);
   let packets: u64 = 0;
   let bytes: u64 = 0;
@@ -272,7 +288,7 @@ function receive(kring: u32, queue: u32, ring: u32, shadow: u32): void {
     const word = load<u64>(at, 8);
     // The upper 16 bits are what the kernel has added to the address that it was given.
     const ofs = <u32>(address & 0xffffffff) + <u32>(address >> 48);
-    const index = (ofs - bufOfs) / bufSize;
+    const index = (ofs - buffers) / bufSize;
     const had = load<u32>(shadow + (k << 2));
     if (had != index) {
       for (let j = k + 1 == n ? 0 : k + 1; j != posted; j = j + 1 == n ? 0 : j + 1) {
@@ -283,7 +299,7 @@ function receive(kring: u32, queue: u32, ring: u32, shadow: u32): void {
     }
     store<u32>(shadow + (k << 2), 0);
     const len = <u32>word;
-    const more = (word >> 32) & CONTINUES;
+    const more = chains && ((word >> 32) & CONTINUES) != 0;
     store<u64>(ring + RING_SLOTS + k * SLOT_SIZE, <u64>index | (<u64>len << 32) | (more ? <u64>NS_MOREFRAG << 48 : 0));
     bytes += len;
     if (!more) packets++;

@@ -15,7 +15,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'src/protocol': ['src/abi', 'src/os'],
   'src/module/binary': ['src/abi', 'src/os', 'src/protocol', 'src/module'],
   'src/nic/linux': ['src/abi', 'src/os', 'src/nic'],
-  'src/nic': ['src/abi', 'src/os', 'src/nic/linux'],
+  'src/nic/windows': ['src/abi', 'src/os', 'src/nic'],
+  'src/nic': ['src/abi', 'src/os', 'src/nic/linux', 'src/nic/windows'],
   'src/module': [
     'src/abi',
     'src/os',
@@ -27,7 +28,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ],
   'src/client': ['src/abi', 'src/os', 'src/mem', 'src/dataplane', 'src/protocol'],
   // Run by the module as threads of its own; of the module they know what they are started with.
-  'src/forward': ['src/abi', 'src/os', 'src/client', 'src/module'],
+  'src/forward': ['src/abi', 'src/os', 'src/client', 'src/module', 'src/nic/windows'],
   assembly: ['src/abi'],
   'apps/pcap': ['src/client'],
   'apps/pkt-gen': ['src/client', 'apps/pcap'],

@@ -62,9 +62,6 @@ export const RL_MASK = 12;
 export const KR_OFFSET_MASK = 112; // u64  those bits, 0: packets start where buffers do
 export const KR_OFFSET_MAX = 120; //  u32  the farthest; what a slot says beyond it counts as this
 export const KR_OFFSET_GAP = 124; //  u32  most bytes of a packet in one buffer, 0: as many as fit
-/** The kernel writes a frame so far behind the address that it was given. */
-export const NIC_HEADROOM = 256;
-
 export const KR_BUSY = 128; //        u32  0, or token of the client that runs a sync on this ring
 export const KR_BUSY_EPOCH = 132; //  u32  the switch's epoch which that sync works by
 export const KR_HWCUR = 136;
@@ -76,13 +73,21 @@ export const KR_LAST_SRC = 160; //    u64  VALE tx: source address that this rin
 export const KR_REINITS = 168; //     u32  times the application broke the ring and it was reset
 export const KR_TAIL = 176; //        u64  VALE rx: first slot not shown as finished | its lap << 32
 
-export const KR_POSTED = 184; //      u32  NIC rx: first slot that the kernel has not been given
+export const KR_POSTED = 184; //      u32  NIC rx: first slot that the driver has not been given
 // Of a ring whose queue is a packet socket's: RL_DESC and RL_MASK of KR_FRAMES say where its frames are, and how many
 export const KR_FRAME_SIZE = 188; //  u32  (c) bytes of one
 //      KR_POSTED                      u32  first frame that has not been dealt with
 export const KR_HANDED = 192; //      u32  first one that is not the kernel's again
 
 export const KR_FORWARDS = 196; //    u32  NIC rx: 1: all that is given back goes to the other side (parameter fwd)
+
+// Of the others: what the driver goes by (FrameTerms in src/nic/nic.ts), constants, too
+export const KR_BUF_ADDRESS = 200; // u32  what the driver calls buffer 0
+export const KR_HEADROOM = 204; //    u32  it writes a frame so far behind the address that it was given
+export const KR_CHAIN = 208; //       u32  slots of one packet, at most
+export const KR_LONGEST = 212; //     u32  bytes of a packet to be sent, at most
+export const KR_ASLEEP = 216; //      u32  where in the queue's memory a process that serves it says that it sleeps;
+//                                         0: the kernel serves it
 
 export const KR_PACKETS = 256; //     u64
 export const KR_BYTES = 264; //       u64
@@ -105,12 +110,16 @@ export const ORPHAN_CLOSED = 1;
 export const ORPHAN_GONE = 2;
 export const ORPHAN_MTU = 3;
 export const ORPHAN_QUEUES = 4;
+export const ORPHAN_DETACHED = 5;
+export const ORPHAN_SERVER = 6;
 export const ORPHAN_REASONS = [
   '',
   'what it watched is closed',
   'its interface is gone',
   'frames of the MTU that its interface has now are longer than a buffer',
   'its interface has another number of queues now',
+  'its driver has given the queue up: the interface is gone, or has another MTU now',
+  'the module that served its queues is gone',
 ];
 
 export const KIND_VALE_TX = 1;
@@ -282,7 +291,7 @@ export const SYNC_BUSY = 4; //       nothing done: another sync of this ring is 
 export const SYNC_REINIT = 8; //     the application broke the ring, it was reset
 export const SYNC_ERROR = 16; //     nothing done, EIO: a monitor cannot send, or what it watched is closed
 export const SYNC_LOOKUP = 32; //    nothing done: the switch has another lookup, load it and call again
-export const SYNC_KICK = 64; //      the kernel is to be told that there is something to send
+export const SYNC_KICK = 64; //      whoever serves a NIC's queue is to be told that there is something for it
 export const SYNC_FETCH = 128; //    the ring is still ours: a long frame is to be read from the kernel
 
 // Scratch area of a thread

@@ -43,6 +43,8 @@ export interface PollOptions {
 
 /** Where nobody will ring, as enough others sleep on a ring, it is looked at by the clock. */
 const CROWDED_MS = 1;
+/** Who waits for what a process serves looks so often whether that still lives. */
+const SERVER_MS = 1000;
 
 /**
  * Under load the other side is back within microseconds, a sleep and its wake-up cost ten times that: after a
@@ -64,7 +66,7 @@ export function poll(targets: readonly PollTarget[], timeoutMs = -1): number {
   const deadline = timeoutMs < 0 ? Number.POSITIVE_INFINITY : performance.now() + timeoutMs;
   const ports = targets.filter((target) => 'port' in target);
   // The kernel, who wakes us then, needs the processor on which we would look again; bells ring seldom.
-  const byKernel = ports.every(({ port }) => port.isNic);
+  const byKernel = ports.every(({ port }) => port.wokenByKernel);
   for (let turn = 0; ; turn++) {
     const ready = look(ports);
     if (ready > 0 || timeoutMs === 0) return ready + pollFds(targets, [], 0);
@@ -78,7 +80,8 @@ export function poll(targets: readonly PollTarget[], timeoutMs = -1): number {
     const now = look(ports);
     const remaining = deadline - performance.now();
     if (now > 0 || remaining <= 0) return now + pollFds(targets, [], 0);
-    const others = sleep(targets, bells, crowded ? Math.min(CROWDED_MS, remaining) : remaining);
+    const others = sleep(targets, bells, Math.min(longestSleep(ports, crowded), remaining));
+    checkServers(ports, lastSleepMs);
     if (others > 0) return look(ports) + others;
   }
 }
@@ -113,8 +116,10 @@ export async function pollAsync(
     const now = look(targets);
     const remaining = deadline - performance.now();
     if (now === 0 && remaining > 0) {
-      const limitMs = crowded ? Math.min(CROWDED_MS, remaining) : remaining;
+      const limitMs = Math.min(longestSleep(targets, crowded), remaining);
+      const asleep = performance.now();
       await sleepUntilAny([...sleepers.values()], targets.flatMap(nicFds), limitMs, signal);
+      checkServers(targets, performance.now() - asleep);
     }
     if (now > 0) return now;
     if (performance.now() >= deadline) return look(targets);
@@ -159,6 +164,19 @@ function lookAt(port: Port, wanted: number): number {
     }
   }
   return broken & (SYNC_REINIT | SYNC_ERROR) ? found | POLLERR : found;
+}
+
+// ---- being left alone ------------------------------------------------------------------------------------------
+
+function longestSleep(targets: readonly PortTarget[], crowded: boolean): number {
+  if (crowded) return CROWDED_MS;
+  return targets.some(({ port }) => port.served) ? SERVER_MS : Number.POSITIVE_INFINITY;
+}
+
+/** After a sleep that nobody ended. */
+function checkServers(targets: readonly PortTarget[], sleptMs: number): void {
+  if (sleptMs < SERVER_MS) return;
+  for (const { port } of targets) if (port.served) port.checkServer();
 }
 
 // ---- arming --------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import type { RegisterReply } from '../protocol/messages.ts';
 import type { IsolatedSyncs } from './isolated.ts';
 import { mapPeers } from './peers.ts';
 import { endSleeper, POLLERR, type PollOptions, pollAsync, wakeSleepers } from './poll.ts';
-import { Queues, type WaitFd } from './queues.ts';
+import { type LentQueues, Queues, type WaitFd } from './queues.ts';
 import { Ring } from './ring.ts';
 import { lentRuntime, type Runtime } from './runtime.ts';
 import { DirectSyncs, type Syncs } from './syncs.ts';
@@ -23,8 +23,8 @@ export interface SharedPort {
   readonly reply: RegisterReply;
   readonly region: Mapping;
   readonly state: Mapping;
-  /** Of a NIC: descriptors by ring. */
-  readonly queues: ReadonlyMap<number, number>;
+  /** Of a NIC. */
+  readonly queues: LentQueues | undefined;
 }
 
 export class Port implements Disposable {
@@ -47,6 +47,10 @@ export class Port implements Disposable {
   /** Descriptors of region and state: through them a later module, and peers, find the memory. */
   readonly #fds: readonly number[];
   readonly #queues: Queues | undefined;
+  /** Whether the kernel tells that something has come: its frames come from, and go to, the kernel's own rings. */
+  readonly wokenByKernel: boolean;
+  /** Whether a thread of the module moves what comes and goes: without it nothing does, see checkServer(). */
+  readonly served: boolean;
   readonly #syncs: Syncs;
   #closed = false;
 
@@ -70,6 +74,8 @@ export class Port implements Disposable {
     this.#state = state;
     this.#fds = fds;
     this.#queues = queues;
+    this.wokenByKernel = queues?.byKernel ?? false;
+    this.served = queues !== undefined && !this.wokenByKernel;
     const { bufs } = reply.region;
     const shown = { address: region.address + bufs.ofs, size: bufs.size, count: bufs.count };
     const ring = (slots: number) => (place: { index: number; ringOfs: number; kringOfs: number }) => {
@@ -106,7 +112,7 @@ export class Port implements Disposable {
   /** The port as another thread of this process sees it, from what share() gave. */
   static attach(shared: SharedPort): Port {
     const runtime = lentRuntime(shared.memory, shared.system, shared.token);
-    const queues = shared.reply.kind === 'nic' ? Queues.lent(runtime.arena, shared.queues) : undefined;
+    const queues = shared.queues && Queues.lent(runtime.arena, shared.queues);
     return new Port(runtime, shared.name, shared.reply, shared.region, shared.state, [], { queues });
   }
 
@@ -205,13 +211,17 @@ export class Port implements Disposable {
     return this.#syncs.rx(ring);
   }
 
-  /** Whether its frames come from, and go to, the kernel's own rings. */
-  get isNic(): boolean {
-    return this.#queues !== undefined;
+  /** If the module that serves the queues is gone, every sync answers an error from now on. */
+  checkServer(): void {
+    if (!this.#queues?.deserted) return;
+    const { view } = this.#runtime.arena;
+    for (const { kring } of [...this.txRings, ...this.rxRings])
+      view.setUint32(kring + st.KR_ORPHAN, st.ORPHAN_SERVER, true);
   }
 
   /** Descriptors that become readable, or writable, when the rings of a NIC are to be looked at. */
   waitFds(events: 'in' | 'out' | 'both'): readonly WaitFd[] {
+    if (!this.wokenByKernel) return [];
     return this.#queues?.waitFds(this.waitsByClock ? [] : this.txRings, this.rxRings, events) ?? [];
   }
 
@@ -311,7 +321,7 @@ export class Port implements Disposable {
       reply,
       region: this.#region,
       state: this.#state,
-      queues: this.#queues?.fds ?? new Map(),
+      queues: this.#queues?.lent,
     };
   }
 

@@ -76,6 +76,7 @@ export class DirectSyncs implements Syncs {
       answer = dataPlane.packetFetched(ring.kring, length);
     }
     if (answer & st.SYNC_RING_BELLS) this.#runtime.bells.ringCollected();
+    if (answer & st.SYNC_KICK) this.#nic!.queues.tell(ring.ringId, () => false);
     return answer;
   }
 
@@ -95,14 +96,14 @@ export class DirectSyncs implements Syncs {
     }
   }
 
-  /** The kernel sends; what it is done with comes back at once where it can. */
+  /** What the kernel has sent comes back at once where it can. */
   #kick(ring: Ring, kicks: number | undefined): number {
     let answer = st.SYNC_KICK;
     const unsent = () => {
       answer = this.#transmit(ring.kring);
       return (answer & st.SYNC_KICK) !== 0;
     };
-    this.#nic!.queues.send(ring.ringId, unsent, kicks);
+    this.#nic!.queues.tell(ring.ringId, unsent, kicks);
     return answer;
   }
 

@@ -128,19 +128,17 @@ export class Arena {
 
   /**
    * Maps memory of a device, such as a NIC queue's rings, where the data plane looks for it; again if it is there.
-   * @param map  puts it at an address as systemAddress() tells it
+   * @param map  puts it at an address as systemAddress() tells it; false: as Os.map() does
    */
-  mapDevice(slot: number, size: number, map: (address: number) => void): Mapping {
+  mapDevice(slot: number, size: number, map: (address: number) => boolean): Mapping {
     return this.#locked(() => {
       const record = this.#find(slot, DEVICE);
       if (record >= 0) {
         this.words[record + M_REFS]!++;
         return this.#mapping(record);
       }
-      const address = this.#place(size, ARENA_LOW, ARENA_HIGH);
-      map(this.#base + address);
-      const mapping = this.#record(address, size, slot, DEVICE, -1);
-      Atomics.store(this.words, (ARENA_REGION_BASES >> 2) + slot, address);
+      const mapping = this.#mapSomewhere(size, slot, DEVICE, -1, map);
+      Atomics.store(this.words, (ARENA_REGION_BASES >> 2) + slot, mapping.address);
       return mapping;
     });
   }
@@ -205,10 +203,22 @@ export class Arena {
   }
 
   #map(fd: number, ino: number, size: number, owner: number, regionSlot: number): Mapping {
+    return this.#mapSomewhere(size, ino, owner, regionSlot, (address) => os.map(address, size, fd));
+  }
+
+  #mapSomewhere(
+    size: number,
+    ino: number,
+    owner: number,
+    regionSlot: number,
+    map: (address: number) => boolean,
+  ): Mapping {
+    const peers = owner !== OWN && owner !== DEVICE;
     for (let attempt = 0; attempt < PLACES; attempt++) {
-      const address =
-        owner === OWN ? this.#place(size, ARENA_LOW, ARENA_HIGH) : this.#place(size, ARENA_HIGH, ARENA_SIZE);
-      if (os.map(this.#base + address, size, fd)) return this.#record(address, size, ino, owner, regionSlot);
+      const address = peers
+        ? this.#place(size, ARENA_HIGH, ARENA_SIZE)
+        : this.#place(size, ARENA_LOW, ARENA_HIGH);
+      if (map(this.#base + address)) return this.#record(address, size, ino, owner, regionSlot);
       this.#record(address, size, 0, LOST, -1);
     }
     throw new NetmapError('ENOMEM', `Cannot map ${size} bytes: other threads took each of ${PLACES} places`);

@@ -41,6 +41,7 @@ export class NicPorts {
   readonly #stock: Stock;
   readonly #parameters: Parameters;
   readonly #dataPlane: DataPlane;
+  readonly #system: number;
   /** Names of interfaces that are made for the host when they are opened, and gone when they are closed. */
   readonly endpoints = new Set<string>();
   #endWatch: (() => void) | undefined;
@@ -49,8 +50,10 @@ export class NicPorts {
   /** Rings the bells that a wake() has collected. */
   ringBells: () => void = () => {};
 
-  constructor(stock: Stock, parameters: Parameters, dataPlane: DataPlane) {
+  /** @param system  where system memory is mapped */
+  constructor(stock: Stock, parameters: Parameters, dataPlane: DataPlane, system: number) {
     this.#stock = stock;
+    this.#system = system;
     this.#parameters = parameters;
     this.#dataPlane = dataPlane;
     parameters.watch('fwd', () => this.#showForwarding());
@@ -233,6 +236,7 @@ export class NicPorts {
         fd: queue.fd,
         size: queue.size,
         parts: [...queue.parts],
+        ...(queue.server && { bell: queue.server.bell }),
       }));
     const { mode, why, descriptors } = port.device;
     return { queues, held: [...descriptors], nic: { mode, why } };
@@ -244,14 +248,24 @@ export class NicPorts {
     const region = this.#stock.byId(memId);
     this.#stock.share(region, undo);
     const slots = this.#parameters.get('generic_ringsize');
+    const { bufs } = region.geometry;
     const buffers = {
       size: region.geometry.size,
-      bufSize: region.geometry.bufs.size,
+      bufOfs: bufs.ofs,
+      bufSize: bufs.size,
+      bufCount: bufs.count,
       mapped: <T>(work: (address: number) => T) =>
         memory.withRegion(region, (base) => {
           memory.arena.populate(base, region.geometry.size);
           return work(memory.arena.systemAddress(base));
         }),
+      pinned: () => {
+        const { fd, ino, size } = region.object;
+        const mapping = memory.arena.mapOwn(fd, ino, size, region.slot);
+        const address = memory.arena.systemAddress(mapping.address);
+        return { address, release: () => memory.arena.unmapOwn(mapping) };
+      },
+      lent: { memory: memory.arena.memory, system: this.#system },
     };
     const { nic, device } =
       typeof what === 'string'
@@ -315,8 +329,12 @@ export class NicPorts {
         stockRing(memory, region, port.state, ring, port.port.index);
         undo.push(() => emptyRing(memory, region, ring));
       }
+      const krings = {
+        tx: port.tx[index] ? port.state.mapping.address + port.tx[index].kringOfs : 0,
+        rx: port.rx[index] ? port.state.mapping.address + port.rx[index].kringOfs : 0,
+      };
       const nth = index - device.rings;
-      const queue = nth >= 0 ? device.openHost(nth) : device.openQueue(index);
+      const queue = nth >= 0 ? device.openHost(nth, krings) : device.openQueue(index, krings);
       const open: OpenQueue = { queue, slot: memory.takeDeviceSlot() };
       port.queues.set(index, open);
       for (const ring of rings) this.#show(port, ring, open);
@@ -339,9 +357,23 @@ export class NicPorts {
   #show(port: NicPort, ring: Ring, { queue, slot }: OpenQueue): void {
     const { view } = this.#stock.memory.arena;
     const kring = port.state.mapping.address + ring.kringOfs;
-    view.setUint32(kring + st.KR_QUEUE_SLOT, slot, true);
     this.#showForwardingOf(port, ring);
-    view.setUint32(kring + st.KR_FRAME_SIZE, queue.frameSize ?? 0, true);
+    for (const [at, value] of [
+      [st.KR_QUEUE_SLOT, slot],
+      [st.KR_FRAME_SIZE, queue.frameSize ?? 0],
+      [st.KR_ASLEEP, queue.server?.asleep ?? 0],
+    ] as const)
+      view.setUint32(kring + at, value, true);
+    if (queue.terms) {
+      const { bufAddress, headroom, chain, longest } = queue.terms;
+      for (const [at, value] of [
+        [st.KR_BUF_ADDRESS, bufAddress],
+        [st.KR_HEADROOM, headroom],
+        [st.KR_CHAIN, chain],
+        [st.KR_LONGEST, longest],
+      ] as const)
+        view.setUint32(kring + at, value, true);
+    }
     const [frames, back] = transmits(ring) ? [queue.tx, queue.completion] : [queue.rx, queue.fill];
     for (const [at, layout] of [
       [st.KR_FRAMES, frames],
@@ -362,9 +394,10 @@ export class NicPorts {
     const mapping = arena.mapDevice(slot, queue.size, (address) => mapQueue(queue, address));
     try {
       const state = port.state.mapping.address;
-      memory.withRegion(port.region, () =>
-        this.#dataPlane.nicRxSync(state, state + ring.kringOfs, MODULE_TOKEN),
-      );
+      memory.withRegion(port.region, () => {
+        const answer = this.#dataPlane.nicRxSync(state, state + ring.kringOfs, MODULE_TOKEN);
+        if (answer & st.SYNC_KICK) os.ring(queue.server!.bell);
+      });
     } finally {
       arena.unmapDevice(mapping);
     }
@@ -390,8 +423,8 @@ function pairOf({ rx, tx }: NicPort, index: number): Ring[] {
   return [rx[index], tx[index]].filter((ring) => ring !== undefined);
 }
 
-function mapQueue({ fd, parts }: Queue, address: number): void {
-  for (const { at, size, pageOffset } of parts) os.mapDevice(fd, address + at, size, pageOffset);
+function mapQueue({ fd, parts }: Queue, address: number): boolean {
+  return parts.every(({ at, size, pageOffset }) => os.mapDevice(fd, address + at, size, pageOffset));
 }
 
 /** The host is cut off once all of the NIC's TX rings are bound; its frames go to the host ring, if that is bound. */

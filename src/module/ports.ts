@@ -34,7 +34,8 @@ export class Ports {
   readonly parameters = new Parameters();
   readonly #stock: Stock;
 
-  constructor(memory: Memory, dataPlane: DataPlane) {
+  /** @param system  where system memory is mapped */
+  constructor(memory: Memory, dataPlane: DataPlane, system: number) {
     const stock = new Stock(memory, this.parameters);
     this.#stock = stock;
     this.vale = new ValePorts(stock, this.adapters);
@@ -42,7 +43,7 @@ export class Ports {
     this.monitors = new Monitors(stock);
     this.nulls = new NullPorts(stock);
     this.lookups = new LookupPorts(stock, this.vale);
-    this.nics = new NicPorts(stock, this.parameters, dataPlane);
+    this.nics = new NicPorts(stock, this.parameters, dataPlane, system);
     this.parameters.watch('bridge_batch', (slots) => {
       this.vale.batch = slots;
     });

@@ -52,7 +52,7 @@ export class Registry {
   /** @param system  where system memory is mapped */
   constructor(memory: Memory, system: number, dataPlane: DataPlane, ringBells: () => void) {
     this.memory = memory;
-    this.ports = new Ports(memory, dataPlane);
+    this.ports = new Ports(memory, dataPlane, system);
     this.attachments = new Attachments(this.ports);
     this.switchboard = new Switchboard(this.ports);
     this.#system = system;

@@ -33,7 +33,7 @@ export type DeviceWishes = Pick<DevicePlan, 'memory' | 'hostRings'> & { slots: n
  */
 export function openDevice(nic: Interface, { memory, hostRings, slots, admode }: DeviceWishes): Device {
   const refuse = (why: string) => new NetmapError('EINVAL', `Cannot open "${nic.name}": ${why}`);
-  checkPrivileges(nic.name);
+  checkMissing(nic.name);
   if (nic.loopback) throw refuse('a loopback interface has no frames on a wire');
   const longest = nic.mtu + 18;
   if (longest > memory.bufSize)
@@ -50,7 +50,7 @@ export function ringsOf(nic: Interface, bufSize: number, admode: number): number
 
 /** Makes an interface for the host, whose other end is ours. @throws NetmapError EPERM, EEXIST. */
 export function openEndpoint(name: string, memory: BufferMemory, slots: number) {
-  checkPrivileges(name);
+  checkMissing(name);
   return system.openEndpoint(name, memory, entriesFor(slots));
 }
 
@@ -58,8 +58,12 @@ function entriesFor(slots: number): number {
   return 2 ** Math.ceil(Math.log2(slots));
 }
 
-/** @throws NetmapError EPERM, with what is missing and what to do. */
-function checkPrivileges(name: string): void {
-  const missing = system.missingPrivileges();
-  if (missing) throw new NetmapError('EPERM', `Cannot open "${name}": ${missing.cause}; ${missing.remedy}`);
+/** @throws NetmapError EPERM and others, with what is missing and what to do. */
+function checkMissing(name: string): void {
+  const missing = system.missing();
+  if (!missing) return;
+  throw new NetmapError(
+    missing.code ?? 'EPERM',
+    `Cannot open "${name}": ${missing.cause}; ${missing.remedy}`,
+  );
 }

@@ -1,5 +1,6 @@
 // What the module needs of a network interface's driver, and of the system; a folder a system implements it.
 
+import type { ErrnoName } from '../abi/errors.ts';
 import type { Interface } from '../os/interfaces.ts';
 
 export type { Interface };
@@ -18,11 +19,35 @@ export interface RingLayout {
   readonly entries: number;
 }
 
+/** What a driver goes by in its rings. */
+export interface FrameTerms {
+  /** What it calls buffer 0; the others follow at the size of one. */
+  readonly bufAddress: number;
+  /** It writes a frame so far behind the address that it was given. */
+  readonly headroom: number;
+  /** Buffers that one frame may be spread over. */
+  readonly chain: number;
+  /** Bytes of the longest frame that it sends. */
+  readonly longest: number;
+}
+
+/** A process that serves a queue in the kernel's stead. */
+export interface QueueServer {
+  /** Rung to tell it that there is something for it. */
+  readonly bell: number;
+  /** Where in the queue's memory it says, by a word other than 0, that it sleeps; not at 0. */
+  readonly asleep: number;
+}
+
 /**
  * A queue of an interface, each way: a descriptor, and rings in the memory that it maps.  Either frames are buffers of
  * ours, which come back by two more rings; or they are the kernel's, of `frameSize` bytes each.
  */
 export interface Queue {
+  /** Where frames are buffers of ours. */
+  readonly terms?: FrameTerms;
+  /** Absent where the kernel itself reads and writes the rings: then its descriptor is waited on, and kicked. */
+  readonly server?: QueueServer;
   readonly fd: number;
   readonly size: number;
   readonly parts: readonly { at: number; size: number; pageOffset: number }[];
@@ -44,9 +69,22 @@ export interface HostRings {
 /** Memory of this process that a driver is to put frames into. */
 export interface BufferMemory {
   size: number;
+  /** Where in it the buffers begin. */
+  bufOfs: number;
   bufSize: number;
+  bufCount: number;
   /** Has it mapped for as long as `work` takes. */
   mapped<T>(work: (address: number) => T): T;
+  /** Has it mapped until it is released. */
+  pinned(): { readonly address: number; readonly release: () => void };
+  /** What another thread of this process needs to wake those who sleep on rings. */
+  readonly lent: { readonly memory: WebAssembly.Memory; readonly system: number };
+}
+
+/** Krings of a queue's two rings, by their addresses in this process's arena; 0: it has none in that direction. */
+export interface Krings {
+  readonly tx: number;
+  readonly rx: number;
 }
 
 /** What is wanted of an interface. */
@@ -71,6 +109,8 @@ export type OpenDevice = (nic: Interface, plan: DevicePlan) => Device;
 export interface Obstacle {
   cause: string;
   remedy: string;
+  /** What opening answers. */
+  code?: ErrnoName;
 }
 
 /** An interface that has changed, or is gone. */
@@ -88,7 +128,10 @@ export interface NicSystem {
   whyEmulated(bufSize: number): string | undefined;
   /** Makes an interface for the host whose wire ends at us. @throws NetmapError EEXIST, EPERM. */
   openEndpoint(name: string, memory: BufferMemory, entries: number): { device: Device; nic: Interface };
-  missingPrivileges(): Obstacle | undefined;
+  /** What keeps every interface from being opened. */
+  missing(): Obstacle | undefined;
+  /** Commands that bring an interface up, and that give it another MTU. */
+  readonly remedies: { up(name: string): string; mtu(name: string, mtu: number): string };
   /** Offloads of an interface that change frames, by the system's names. */
   offloadsOn(name: string): string[];
   /** Whether frames are taken by the driver itself. */
@@ -107,13 +150,16 @@ export interface Device {
   /** Rings each way, of the interface and of the host stack. */
   readonly rings: number;
   readonly hostRings: HostRings;
-  /** @throws NetmapError EBUSY: somebody else has the queue. */
-  openQueue(index: number): Queue;
+  /**
+   * @param krings  of the rings that the queue is to serve: who sleeps on them is woken, where the kernel does not do it
+   * @throws NetmapError EBUSY: somebody else has the queue.
+   */
+  openQueue(index: number, krings: Krings): Queue;
   closeQueue(index: number): void;
   /** Whether a queue's frames come to its socket, rather than to the host. @throws NetmapError EBUSY. */
   setReceive(index: number, on: boolean): void;
   /** A ring, each way, of the host stack's side. */
-  openHost(index: number): Queue;
+  openHost(index: number, krings: Krings): Queue;
   closeHost(index: number): void;
   setEgress(egress: Egress): void;
   /** The interface has another name or MTU. */

@@ -13,7 +13,7 @@ export interface Surveyed extends Interface {
 
 /** @param bufSize  bytes of a buffer of the region that NICs use */
 export function survey(bufSize: number): Surveyed[] {
-  const missing = system.missingPrivileges();
+  const missing = system.missing();
   const noXdp = missing ? undefined : system.whyEmulated(bufSize);
   return listInterfaces().map((nic) => {
     const driver = driverOf(nic.name);
@@ -34,14 +34,14 @@ function* obstaclesOf(nic: Interface, bufSize: number): Generator<Obstacle> {
     };
     return;
   }
-  if (!nic.up) yield { cause: 'it is down', remedy: `ip link set ${nic.name} up` };
+  if (!nic.up) yield { cause: 'it is down', remedy: system.remedies.up(nic.name) };
   else if (!nic.running)
     yield { cause: 'it has no carrier', remedy: 'plug in its cable, or set its peer up' };
   const longest = nic.mtu + 18;
   if (longest > bufSize) {
     yield {
       cause: `its MTU of ${nic.mtu} makes frames of ${longest} bytes, a buffer has ${bufSize}`,
-      remedy: `ip link set ${nic.name} mtu ${bufSize - 18}, or nm-ctl buf_size=${Math.ceil(longest / 64) * 64}`,
+      remedy: `${system.remedies.mtu(nic.name, bufSize - 18)}, or nm-ctl buf_size=${Math.ceil(longest / 64) * 64}`,
     };
   }
   const on = system.offloadsOn(nic.name);

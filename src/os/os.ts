@@ -48,8 +48,8 @@ export interface Os {
   /** A name by which other programs can open an object, as long as this process holds it. */
   objectPath(fd: number): string;
   closeFd(fd: number): void;
-  /** Puts what a device's descriptor has at an offset over [address, address + size). @throws NetmapError. */
-  mapDevice(fd: number, address: number, size: number, offset: number): void;
+  /** Puts what a device's descriptor has at an offset over [address, address + size). @returns as map() does @throws NetmapError. */
+  mapDevice(fd: number, address: number, size: number, offset: number): boolean;
   /** Has a NIC's queue send what is in its TX ring: 0, or the errno. */
   kick(fd: number): number;
   /** Reads a frame that was too long for a queue's ring to an address. @returns its length, -1 where there is none */

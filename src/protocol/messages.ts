@@ -127,6 +127,8 @@ const queue = v.object({
   fd: u32,
   size: u32,
   parts: v.array(v.object({ at: u32, size: u32, pageOffset: id })),
+  /** Of a queue that a process serves: rung to tell it that there is something for it. */
+  bell: v.optional(u32),
 });
 
 /** Isolated clients are told of no memory but their own. */

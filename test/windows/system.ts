@@ -2,12 +2,15 @@
 // Operations: run by Windows' Node.
 
 import assert from 'node:assert/strict';
+import { networkInterfaces } from 'node:os';
 import path from 'node:path';
 import { describe, test } from 'node:test';
 import koffi from 'koffi';
 import { open, poll, pollAsync } from '../../src/client/index.ts';
 import { os } from '../../src/os/index.ts';
-import { frame, marks, ownModule, refuses, send, using } from '../harness.ts';
+import { listInterfaces } from '../../src/os/interfaces.ts';
+import { driver } from '../../src/os/windows/xdp-driver.ts';
+import { frame, marks, ownModule, refuses, run, send, using } from '../harness.ts';
 
 const directory = ownModule();
 const POLLIN = 1;
@@ -186,5 +189,58 @@ describe('the process', () => {
   test('the control pipe is found by its file only', () => {
     assert.equal(os.socketAddress(path.join(directory, 'none')), undefined);
     assert.match(os.socketAddress(path.join(directory, 'netmapd.sock'))!, /^\\\\\.\\pipe\\netmap-/);
+  });
+});
+
+describe('network interfaces', () => {
+  const own = Object.entries(networkInterfaces());
+
+  test('are listed as Windows has them: index, name, address, MTU, state', () => {
+    const listed = listInterfaces();
+    assert.equal(new Set(listed.map(({ index }) => index)).size, listed.length);
+    for (const [name, addresses] of own) {
+      const nic = listed.find((one) => one.name === name);
+      assert.ok(nic, `${name} is missing`);
+      assert.ok(nic.up && nic.running);
+      assert.equal(nic.loopback, addresses![0]!.internal);
+      if (!nic.loopback) assert.equal(nic.mac, addresses![0]!.mac);
+      assert.ok(nic.mtu >= 576);
+    }
+  });
+
+  test('nm-loader interfaces: what stands in the way is the missing driver, with how to install it', async () => {
+    const { code, stdout } = await run('nm-loader', ['interfaces']);
+    assert.equal(code, 0);
+    for (const { index, name, mac, mtu, loopback } of listInterfaces()) {
+      const at = stdout.indexOf(`${index} ${name} ${mac || '-'} mtu ${mtu} `);
+      assert.ok(at >= 0, stdout);
+      const more = stdout.slice(at).split(/\r?\n(?! )/)[0]!;
+      assert.match(more, loopback ? /use a switch/ : /XDP-for-Windows is not installed: take the package/);
+    }
+  });
+
+  test('are opened by XDP-for-Windows only: one sentence says how to have it', {
+    skip: own.every(([, addresses]) => addresses![0]!.internal) && 'this machine has none but loopback',
+  }, async () => {
+    const nic = listInterfaces().find(({ loopback }) => !loopback)!;
+    for (const name of [`netmap:eth${nic.index}`, `netmap:eth${nic.index}^`])
+      await refuses(open(name), 'EOPNOTSUPP', /XDP-for-Windows is not installed; .*xdp-setup\.ps1/);
+  });
+
+  test('requests to what is none of the driver’s objects are refused, whatever they ask', () => {
+    const event = os.createEvent();
+    const other = os.createEvent();
+    for (const attempt of [
+      () => driver.bind(event, 1, 0, 5),
+      () => driver.setOption(event, 6, Uint8Array.of(1, 0, 0, 0)),
+      () => driver.getOption(event, 6, 160),
+      () => driver.poke(event, 2),
+      () => driver.wait(event, 4, other),
+      () => driver.createSocket(),
+      () => driver.createProgram(1, { direction: 'rx', place: 'inspect' }, 0, 'drop'),
+    ])
+      assert.throws(attempt, /^NetmapError: Cannot .*XDP-for-Windows answered status 0x[0-9a-f]{8}$/);
+    os.closeFd(event);
+    os.closeFd(other);
   });
 });

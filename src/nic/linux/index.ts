@@ -1,14 +1,14 @@
 // What Linux has for network interfaces.
 
 import { NetmapError } from '../../abi/errors.ts';
-import type { Interface, NicMode, OpenDevice } from '../nic.ts';
+import type { Interface, NicMode, NicSystem, OpenDevice } from '../nic.ts';
 import { AfXdp, queuesOf, whyNoAfXdp } from './af-xdp.ts';
 import { Emulated } from './emulated.ts';
 
 export { whyNoAfXdp as whyEmulated } from './af-xdp.ts';
 export { openEndpoint } from './endpoint.ts';
 export { offloadsOn } from './offloads.ts';
-export { missingPrivileges } from './privileges.ts';
+export { missingPrivileges as missing } from './privileges.ts';
 export { watchLinks } from './watch.ts';
 
 /** Drivers that run XDP programs themselves, as of Linux 6.18. */
@@ -37,3 +37,8 @@ export const openDevice: OpenDevice = (nic, plan) => {
 export function isNative(driver: string): boolean {
   return NATIVE.has(driver);
 }
+
+export const remedies: NicSystem['remedies'] = {
+  up: (name) => `ip link set ${name} up`,
+  mtu: (name, mtu) => `ip link set ${name} mtu ${mtu}`,
+};

@@ -1,6 +1,11 @@
 import * as libc from '../../os/linux/libc.ts';
 import * as xdp from '../../os/linux/xdp-socket.ts';
-import type { BufferMemory, Queue } from '../nic.ts';
+import type { BufferMemory, FrameTerms, Queue } from '../nic.ts';
+
+/** Buffers that one frame is spread over, as of Linux 6.18 at the least. */
+const MAX_CHAIN = 16;
+/** The interface knows: it counts and drops what is longer. */
+const ANY_LENGTH = 0xffffffff;
 
 /**
  * A socket on a queue of an interface, whose buffers are `memory`.
@@ -20,7 +25,13 @@ export function openSocket(
     if (shared === undefined) memory.mapped((address) => xdp.registerMemory(fd, address, size, bufSize));
     const rings = xdp.createRings(fd, entries);
     xdp.bindQueue(fd, ifindex, queue, shared);
-    return { fd, ...rings, lost: () => xdp.lostFrames(fd) };
+    const terms: FrameTerms = {
+      bufAddress: memory.bufOfs,
+      headroom: xdp.HEADROOM,
+      chain: MAX_CHAIN,
+      longest: ANY_LENGTH,
+    };
+    return { fd, terms, ...rings, lost: () => xdp.lostFrames(fd) };
   } catch (error) {
     libc.closeFd(fd);
     throw error;

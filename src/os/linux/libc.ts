@@ -75,9 +75,10 @@ export function closeFd(fd: number): void {
 }
 
 /** Puts what a device's descriptor has to be mapped over [address, address + size). */
-export function mapDevice(fd: number, address: number, size: number, offset: number): void {
+export function mapDevice(fd: number, address: number, size: number, offset: number): true {
   if (mmap(address, size, PROT_READ_WRITE, MAP_SHARED_FIXED_POPULATE, fd, offset) < 0)
     throw lastError(`map ${size} bytes of a device`);
+  return true;
 }
 
 export function addressOf(bytes: Uint8Array): number {

@@ -47,7 +47,7 @@ export const windows: Os = {
   closeFd: (fd) => void w.CloseHandle(fd),
   availableMemory,
   pollElsewhere: () => refuse('wait for a device'),
-  mapDevice: () => refuse('map a device'),
+  mapDevice: (fd, address, size) => space.map(address, size, fd), // Of a queue's server, who has a section for it.
   kick: () => refuse('send by a device'),
   receive: () => refuse('receive by a device'),
   clearError: () => {},
