@@ -9,6 +9,7 @@ import { installed, interfaceOf, type Running, type Side, Wire, whyNoWire } from
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const REFERENCE = path.join(ROOT, 'build/reference');
 const PKT_GEN = path.join(ROOT, 'bin/pkt-gen');
+const NM_CTL = path.join(ROOT, 'bin/nm-ctl');
 
 export const NIC_SIZE = 60;
 export const NIC_BURST = 512;
@@ -152,6 +153,17 @@ function cases(): NicCase[] {
         ),
     },
     ...others,
+    {
+      name: 'packet sockets in C',
+      note: kernel,
+      measure: flow('a', cSender('packet-tx'), cReceiver('packet-take')),
+    },
+    {
+      name: 'netmap, emulated, a to b',
+      beside: 'packet sockets in C',
+      note: original(ORIGINAL.nic),
+      measure: emulated(flow('a', netmapSender('T'), netmapReceiver('R'))),
+    },
     { name: 'host ring, dropped', note: original(ORIGINAL.dropped), measure: measureDropped },
     {
       name: 'host ring, to a sniffer',
@@ -164,6 +176,23 @@ function cases(): NicCase[] {
       measure: (wire, ms) => measureHost(wire, cSender('host-tx'), netmapReceiver('*'), ms),
     },
   ];
+}
+
+/** The same by packet sockets. */
+function emulated(measure: NicCase['measure']): NicCase['measure'] {
+  return async (wire, ms) => {
+    await setAdmode(wire, 3);
+    try {
+      return await measure(wire, ms);
+    } finally {
+      await setAdmode(wire, 0);
+    }
+  };
+}
+
+async function setAdmode(wire: Wire, value: number): Promise<void> {
+  for (const side of ['a', 'b'] as const)
+    await wire.start(side, [NM_CTL, `admode=${value}`]).until((text) => /admode/.test(text) || undefined);
 }
 
 interface Flow {

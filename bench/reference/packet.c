@@ -1,4 +1,4 @@
-/* Packet sockets with rings: a sender (TPACKET_V2) and a sniffer (TPACKET_V3). */
+/* Packet sockets with rings: a sender and a receiver that keeps what comes (TPACKET_V2), and a sniffer (TPACKET_V3). */
 #include "netmap.h"
 
 #ifdef __linux__
@@ -54,6 +54,32 @@ void packet_send(const char *interface, uint32_t size, uint32_t burst, int bypas
 		if (sendto(fd, NULL, 0, MSG_DONTWAIT, NULL, 0) < 0 && errno != EAGAIN && errno != ENOBUFS)
 			must(-1, "send");
 		wire_packets += n;
+	}
+}
+
+void packet_take(const char *interface, uint32_t burst, double ms)
+{
+	struct tpacket_req request = { .tp_block_size = SLOTS * BUF_SIZE, .tp_block_nr = 1, .tp_frame_size = BUF_SIZE,
+		.tp_frame_nr = SLOTS };
+	static uint8_t kept[SLOTS][BUF_SIZE];
+	int fd;
+	uint8_t *frames = open_packet(&fd, interface, TPACKET_V2, PACKET_RX_RING, &request, sizeof request,
+				      SLOTS * BUF_SIZE, ETH_P_ALL);
+	struct pollfd wait = { .fd = fd, .events = POLLIN };
+	wire_ready();
+	for (uint32_t at = 0; wire_goes_on(ms);) {
+		uint32_t n = 0;
+		for (; n < burst; n++, at = next(at)) {
+			struct tpacket2_hdr *frame = (void *)(frames + at * BUF_SIZE);
+			if (!(__atomic_load_n(&frame->tp_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER))
+				break;
+			memcpy(kept[at], (uint8_t *)frame + frame->tp_mac, frame->tp_snaplen);
+			seen_bytes += frame->tp_snaplen;
+			__atomic_store_n(&frame->tp_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
+		}
+		wire_packets += n;
+		if (n == 0)
+			poll(&wait, 1, 100);
 	}
 }
 

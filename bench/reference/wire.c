@@ -3,6 +3,7 @@
  * reference wire xdp-both INTERFACE SIZE BURST MS         receives, and sends until it is told to stop
  * reference wire packet-tx INTERFACE SIZE BURST           a packet socket with a ring, past the queueing discipline
  * reference wire host-tx INTERFACE SIZE BURST             the same as the host stack sends: through it, and its hooks
+ * reference wire packet-take INTERFACE SIZE BURST MS      a packet socket with a ring, every frame copied out of it
  * reference wire packet-rx INTERFACE SIZE BURST MS        a sniffer
  *
  * Prints "ready", then {"ns": ..., "kernelNs": ...}: per packet, in all and of system time. */
@@ -99,6 +100,8 @@ int wire_main(int argc, char **argv)
 		xdp_receive(interface, burst, ms);
 	else if (!strcmp(what, "xdp-both"))
 		xdp_both(interface, size, burst, ms);
+	else if (!strcmp(what, "packet-take"))
+		packet_take(interface, burst, ms);
 	else if (!strcmp(what, "packet-rx"))
 		packet_receive(interface, ms);
 	else {

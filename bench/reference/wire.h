@@ -18,6 +18,7 @@ void xdp_send(const char *interface, uint32_t size, uint32_t burst);
 void xdp_receive(const char *interface, uint32_t burst, double ms);
 void xdp_both(const char *interface, uint32_t size, uint32_t burst, double ms);
 void packet_send(const char *interface, uint32_t size, uint32_t burst, int bypass);
+void packet_take(const char *interface, uint32_t burst, double ms);
 void packet_receive(const char *interface, double ms);
 
 int wire_main(int argc, char **argv);
