@@ -89,6 +89,18 @@ export class Connection {
     });
   }
 
+  /**
+   * Sees to it that there is a module on the other side: if the one that was is gone, the next, which is started if need be.
+   * @param purpose  as in open()
+   * @returns false if that one does not know this client, so that what it had is lost
+   */
+  async ready(purpose: string): Promise<boolean> {
+    if (this.#socket) return true;
+    if (this.#closed || !this.#returns) return false;
+    await this.#introduceAgain(await connectOrStart(this.directory, purpose));
+    return !this.#closed;
+  }
+
   /** Resolves once the other side has hung up. */
   ended(): Promise<void> {
     return new Promise((resolve) => {
@@ -155,19 +167,26 @@ export class Connection {
     if (!this.#closed && this.#returns) setTimeout(() => void this.#comeBack(), RETRY_MS).unref();
   }
 
-  /** Looks for the next module; gives up only if it does not know us. */
+  /** Looks for the next module. */
   async #comeBack(): Promise<void> {
-    if (this.#closed) return;
+    if (this.#closed || this.#socket) return;
     const socket = await connect(this.directory).catch(() => undefined);
-    if (!socket) {
-      setTimeout(() => void this.#comeBack(), RETRY_MS).unref();
+    if (socket) await this.#introduceAgain(socket).catch(() => {});
+    else setTimeout(() => void this.#comeBack(), RETRY_MS).unref();
+  }
+
+  /** Gives up only if the module does not know us. @throws NetmapError what else it says */
+  async #introduceAgain(socket: net.Socket): Promise<void> {
+    if (this.#socket) {
+      socket.destroy(); // Whoever else looked was faster.
       return;
     }
     this.#use(socket);
     try {
       this.hello = await this.request('hello', { ...introduction(), token: this.hello!.token });
     } catch (error) {
-      if ((error as NetmapError).code === 'ENOENT') this.close();
+      if ((error as NetmapError).code !== 'ENOENT') throw error;
+      this.close();
     }
   }
 }

@@ -6,6 +6,7 @@ export type { InterfaceInfo, Status as ModuleStatus } from '../protocol/messages
 import type { InterfaceInfo, Status } from '../protocol/messages.ts';
 import { Connection } from './connection.ts';
 import { startModule } from './module-process.ts';
+import { moduleEnded } from './runtime.ts';
 
 // Loading, unloading and looking at the module: what nm-loader does.
 
@@ -25,6 +26,7 @@ export async function unload({ force = false, directory = runtimeDirectory() } =
   try {
     await connection.request('unload', { force });
     await connection.ended();
+    await moduleEnded(directory);
   } finally {
     connection.close();
   }

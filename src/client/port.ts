@@ -339,9 +339,9 @@ export class Port implements Disposable {
     try {
       await connection.request('release', { registration: this.#reply.registration });
     } catch (error) {
-      // Nothing to give back to: no module, or one that was started later and knows nothing of a NIC.
+      // Nothing to give back to: no module, or one that was started later and does not know the port.
       const code = error instanceof NetmapError ? error.code : '';
-      if (code !== 'EPIPE' && !(this.#queues && code === 'EINVAL')) throw error;
+      if (code !== 'EPIPE' && code !== 'EINVAL') throw error;
     } finally {
       for (const fd of this.#fds) if (fd !== ended) os.closeFd(fd);
     }

@@ -24,11 +24,32 @@ export interface Runtime {
 const runtimes = new Map<string, Promise<Runtime>>();
 const lent = new Map<SharedArrayBuffer, Runtime>();
 
-/** The runtime of this thread for a module's directory, made at first use. */
-export function runtimeFor(purpose: string, directory = runtimeDirectory(), who: Who = {}): Promise<Runtime> {
+/**
+ * The runtime of this thread for a module's directory, made at first use, and anew where the module is gone and the next
+ * one does not know this process: its open ports are then cut off from those to come.
+ */
+export async function runtimeFor(
+  purpose: string,
+  directory = runtimeDirectory(),
+  who: Who = {},
+): Promise<Runtime> {
   const key = who.isolated ? `isolated ${directory}` : directory;
   const known = runtimes.get(key);
-  if (known) return known;
+  if (known) {
+    const runtime = await known;
+    if (await runtime.connection!.ready(purpose)) return runtime;
+    if (runtimes.get(key) === known) runtimes.delete(key);
+  }
+  return runtimes.get(key) ?? makeFor(key, directory, purpose, who);
+}
+
+/** Resolves once this thread has noticed that the module of a directory has ended. */
+export async function moduleEnded(directory: string): Promise<void> {
+  const known = await runtimes.get(directory)?.catch(() => undefined);
+  await known?.connection!.ended();
+}
+
+function makeFor(key: string, directory: string, purpose: string, who: Who): Promise<Runtime> {
   const made = create(directory, purpose, who);
   runtimes.set(key, made);
   made.catch(() => runtimes.delete(key));

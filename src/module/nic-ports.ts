@@ -5,6 +5,7 @@ import { NetmapError } from '../abi/errors.ts';
 import { NM_BDG_MAXRINGS } from '../abi/netmap.ts';
 import * as st from '../abi/state.ts';
 import type { DataPlane } from '../dataplane/dataplane.ts';
+import type { Geometry } from '../mem/geometry.ts';
 import {
   type Egress,
   findInterface,
@@ -21,7 +22,6 @@ import {
 import { os } from '../os/index.ts';
 import type { RegisterReply, RegisterRequest } from '../protocol/messages.ts';
 import type { NicPort, OpenQueue } from './adapter.ts';
-import type { Geometry } from '../mem/geometry.ts';
 import { GLOBAL_REGION } from './memory.ts';
 import type { Parameters } from './parameters.ts';
 import { nicGeometry, type PortSizes } from './plan.ts';

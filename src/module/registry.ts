@@ -1,5 +1,6 @@
 // Who has opened what: registrations, their beginning and their end.
 
+import { randomInt } from 'node:crypto';
 import { NetmapError } from '../abi/errors.ts';
 import {
   NM_MAX_EXTRA_BUFS,
@@ -47,7 +48,8 @@ export class Registry {
   readonly #dataPlane: DataPlane;
   /** Rings the bells that a repair collected in the scratch area. */
   readonly #ringBells: () => void;
-  nextRegistration = 1;
+  /** From anywhere: a port of a module before this one, whose number it still is, must not close another's. */
+  nextRegistration = randomInt(1, 2 ** 40);
 
   /** @param system  where system memory is mapped */
   constructor(memory: Memory, system: number, dataPlane: DataPlane, ringBells: () => void) {

@@ -6,7 +6,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import path from 'node:path';
 import { test } from 'node:test';
 import { load, open, setParameter } from '../../src/client/index.ts';
-import { ownModule, refuses, ROOT, until, using } from '../harness.ts';
+import { ownModule, ROOT, refuses, until, using } from '../harness.ts';
 import type { Greed } from './greedy-guest.ts';
 
 ownModule();

@@ -8,7 +8,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { load, newIf, open, type Port, status, unload } from '../../src/client/index.ts';
-import { frame, markOf, receive, refuses, ROOT, send, until } from '../harness.ts';
+import { frame, markOf, ROOT, receive, refuses, send, until } from '../harness.ts';
 
 const GUEST = 65534;
 const NO_ROOT = process.getuid?.() === 0 ? false : 'needs root, to start a process of another user';

@@ -9,11 +9,37 @@ import path from 'node:path';
 import { describe, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { open, type PortTarget, poll, unload } from '../../src/client/index.ts';
-import { frame, markOf, marks, ownModule, send, using } from '../harness.ts';
+import { frame, markOf, marks, ownModule, run, send, using } from '../harness.ts';
 
 ownModule();
 
 const WORKER = new URL('./lent-sender.js', import.meta.url);
+
+describe('one module after the other', { timeout: 120_000 }, () => {
+  const exchange = () =>
+    using([open('vale0:a'), open('vale0:b')], (a, b) => {
+      send(a, [frame({ mark: 7 })]);
+      assert.deepEqual(marks(b), [7]);
+    });
+
+  test('a program opens ports, unloads netmap, and opens ports again', async () => {
+    for (let i = 0; i < 3; i++) {
+      await exchange();
+      await unload();
+    }
+  });
+
+  test('nm-loader unloads it with a port open: the next open() loads the next', async () => {
+    const [left, right] = [await open('vale1:a'), await open('vale1:b')];
+    assert.equal((await run('nm-loader', ['u', '-f'])).code, 0);
+    await exchange();
+    send(left, [frame({ mark: 8 })]); // What is open works on.
+    assert.deepEqual(marks(right), [8]);
+    await left.close();
+    await right.close();
+    await exchange();
+  });
+});
 
 describe('await', { timeout: 120_000 }, () => {
   test('readable() resolves when a frame comes, and leaves the event loop free until then', async () => {
