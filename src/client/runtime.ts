@@ -46,7 +46,7 @@ export async function runtimeFor(
 /** Resolves once this thread has noticed that the module of a directory has ended. */
 export async function moduleEnded(directory: string): Promise<void> {
   const known = await runtimes.get(directory)?.catch(() => undefined);
-  await known?.connection!.ended();
+  await known?.connection?.ended();
 }
 
 function makeFor(key: string, directory: string, purpose: string, who: Who): Promise<Runtime> {
