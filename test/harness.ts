@@ -187,9 +187,15 @@ export class Program {
     );
   }
 
+  /**
+   * As ^C does.  Windows has no such signal for other programs, which end there and then: of those who have nothing to
+   * say at their end it counts as well done.
+   */
   async stop(signal: NodeJS.Signals = 'SIGINT'): Promise<Finished> {
     this.process.kill(signal);
-    return this.ended;
+    const finished = await this.ended;
+    const cut = process.platform === 'win32' && finished.signal === 'SIGINT';
+    return cut ? { ...finished, code: 0 } : finished;
   }
 }
 
