@@ -1,3 +1,4 @@
+import type { Keepsakes } from '../nic/keepsakes.ts';
 import type { Device, Interface, Queue } from '../nic/nic.ts';
 import type { Region, State } from './memory.ts';
 import type { PortSizes } from './plan.ts';
@@ -87,6 +88,10 @@ export interface NicPort extends Common {
   /** Nothing moves on its rings any more: ORPHAN_*; 0: it does. */
   retired: number;
   readonly device: Device;
+  /** What a module started later finds the device by, */
+  readonly keep: Keepsakes;
+  /** and the parameter admode that it was opened with, 3 if it is emulated whatever that was. */
+  readonly admode: number;
   /** Open queues: those of the NIC by number, then the host's. */
   readonly queues: Map<number, OpenQueue>;
 }

@@ -2,14 +2,18 @@
 // predecessor made, and rebuilds the registry from the record.  Traffic goes on meanwhile.
 
 import { type ObjectRef, os } from '../os/index.ts';
-import type { Adapter, Pipe, PipeEnd, ValePort } from './adapter.ts';
+import { NM_RESERVED_BUFS } from '../abi/netmap.ts';
+import type { Adapter, NicPort, Pipe, PipeEnd, ValePort } from './adapter.ts';
 import type { RegistryRecord } from './journal.ts';
 import type { Region, State } from './memory.ts';
 import { pipeKey } from './pipes.ts';
 import { PortTable } from './port-table.ts';
 import type { Registry } from './registry.ts';
-import { claimIf, claimRing, type Ring } from './rings.ts';
+import { buffersOf, claimIf, claimRing, type Ring } from './rings.ts';
 import { Switch } from './switch.ts';
+
+/** An application that has put one buffer into two slots keeps the count from being reached. */
+const MOST_LOOKS = 100;
 
 /**
  * @param holders  processes that still run and may hold the memory
@@ -96,6 +100,18 @@ export function restore(registry: Registry, record: RegistryRecord, holders: rea
     shared.region.users++;
     ports.nulls.all.add({ kind: 'null', ...shared, port, sizes, table: tableOn(shared.state) });
   }
+  const held = record.nics.length > 0 ? os.holdersOf(holders) : new Map();
+  for (const entry of record.nics) {
+    const shared = common(entry);
+    if (!shared) continue;
+    const { region, state } = shared;
+    try {
+      if (ports.nics.adopt(entry, region, state, held)) continue;
+    } catch (error) {
+      console.error(`Cannot take "${entry.name}" over: ${(error as Error).message}`);
+    }
+    memory.releaseState(state);
+  }
   for (const entry of record.lookups) {
     const shared = common(entry);
     const sw = vale.switches.get(entry.sw);
@@ -136,6 +152,7 @@ export function restore(registry: Registry, record: RegistryRecord, holders: rea
     pipes.parents.set(name, { kind: 'parent', name, region: shared });
   }
   const lost = restoreRegistrations(registry, record);
+  for (const region of regions.values()) memory.dropIfUnused(region);
   markTaken(registry);
   rebuildPersistent(registry, record);
   return lost;
@@ -174,7 +191,8 @@ function restoreRegistrations(registry: Registry, record: RegistryRecord): Set<n
   for (const { id, token, adapter: name, tx, rx, ifOfs } of record.registrations) {
     const adapter = registry.ports.everything.find((known) => known.name === name);
     if (!adapter) {
-      lost.add(token);
+      // Whose interface nobody held any more has its other ports still.
+      if (!record.nics.some((nic) => nic.name === name)) lost.add(token);
       continue;
     }
     const pick = (rings: readonly Ring[], indices: number[]) =>
@@ -204,11 +222,33 @@ function markTaken(registry: Registry): void {
       for (const adapter of adapters) {
         for (const ring of [...adapter.tx, ...adapter.rx]) claimRing(view, base, region, ring);
       }
+      const nics = adapters.filter((adapter) => adapter.kind === 'nic');
+      claimNicBuffers(view, base, region, nics);
       for (const registration of registrations.values()) {
         if (registration.adapter.region === region) claimIf(view, base, region, registration.ifOfs);
       }
     });
   }
+}
+
+/**
+ * Buffers of interfaces' rings change places while we look, between rings that one process forwards between and with those
+ * that the kernel has: so it is looked until as many were seen as the rings have slots.
+ */
+function claimNicBuffers(view: DataView, base: number, region: Region, nics: readonly NicPort[]): void {
+  const seen = new Set<number>();
+  let slots = 0;
+  for (let look = 0; look === 0 || (look < MOST_LOOKS && seen.size < slots); look++) {
+    slots = 0;
+    for (const { tx, rx, queues, state } of nics)
+      for (const ring of [...tx, ...rx]) {
+        if (!queues.has(ring.index)) continue;
+        slots += ring.slots;
+        for (const index of buffersOf(view, base, state, ring))
+          if (index >= NM_RESERVED_BUFS) seen.add(index);
+      }
+  }
+  for (const index of seen) region.bufs.take(index);
 }
 
 /** Shared memory that the processes hold, opened here. */

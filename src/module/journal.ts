@@ -22,7 +22,31 @@ const sizes = v.object({ txRings: n, rxRings: n, txSlots: n, rxSlots: n });
 const port = v.object({ index: n, hidden: v.boolean(), krings: v.object({ ofs: n, size: n }) });
 const adapter = { name: v.string(), region: n, state: n, tx: rings, rx: rings, port };
 
+const names = v.record(v.string(), v.string());
+const ringLayout = v.object({ producer: n, consumer: n, desc: n, entries: n });
+const queueLayout = v.object({
+  size: n,
+  parts: v.pipe(v.array(v.object({ at: n, size: n, pageOffset: n })), v.readonly()),
+  rx: ringLayout,
+  tx: ringLayout,
+  fill: v.exactOptional(ringLayout),
+  completion: v.exactOptional(ringLayout),
+  frameSize: v.exactOptional(n),
+  terms: v.exactOptional(v.object({ bufAddress: n, headroom: n, chain: n, longest: n })),
+});
+const nic = v.object({
+  ...adapter,
+  ifindex: n,
+  txQueues: n,
+  rxQueues: n,
+  admode: n,
+  queues: v.array(v.object({ index: n, slot: n })),
+  kept: v.object({ fds: names, layouts: v.record(v.string(), queueLayout), texts: names }),
+});
+export type NicRecord = v.InferOutput<typeof nic>;
+
 const recordSchema = v.object({
+  nics: v.array(nic),
   lookups: v.array(v.object({ ...adapter, sw: v.string() })),
   nextToken: n,
   nextRegistration: n,

@@ -162,6 +162,12 @@ export class Memory {
     return slot;
   }
 
+  /** The same for one that was taken before this module. */
+  keepDeviceSlot(slot: number): void {
+    this.#deviceSlots.add(slot);
+    this.#nextRegionSlot = (slot + 1) % REGION_SLOTS;
+  }
+
   releaseDeviceSlot(slot: number): void {
     this.#deviceSlots.delete(slot);
   }

@@ -349,6 +349,7 @@ export class Module {
     }
     for (const token of lost) this.registry.releaseClient(token);
     this.#dropDead();
+    this.registry.ports.nics.settle();
   }
 
   /** Starts again, once the socket listens, the links that the module before had. */

@@ -7,10 +7,14 @@ import * as st from '../abi/state.ts';
 import type { DataPlane } from '../dataplane/dataplane.ts';
 import type { Geometry } from '../mem/geometry.ts';
 import {
+  type BufferMemory,
   type Egress,
   findInterface,
+  type Holders,
   type HostRings,
+  hostQueue,
   type Interface,
+  Keepsakes,
   type LinkNews,
   listInterfaces,
   openDevice,
@@ -18,11 +22,13 @@ import {
   type Queue,
   ringsOf,
   watchLinks,
+  wireQueue,
 } from '../nic/index.ts';
 import { os } from '../os/index.ts';
 import type { RegisterReply, RegisterRequest } from '../protocol/messages.ts';
 import type { NicPort, OpenQueue } from './adapter.ts';
-import { GLOBAL_REGION } from './memory.ts';
+import type { NicRecord } from './journal.ts';
+import { GLOBAL_REGION, type Region, type State } from './memory.ts';
 import type { Parameters } from './parameters.ts';
 import { nicGeometry, type PortSizes } from './plan.ts';
 import { PortTable } from './port-table.ts';
@@ -34,6 +40,8 @@ const LOOK_MS = 250;
 const LOOKS_BETWEEN = 4;
 /** In the syncs that the module itself runs. */
 const MODULE_TOKEN = 0xffffffff;
+/** Value of the parameter admode. */
+const EMULATED = 3;
 
 export class NicPorts {
   /** By the interface's index: a port has the name that its interface had when it was made. */
@@ -47,6 +55,8 @@ export class NicPorts {
   #endWatch: (() => void) | undefined;
   /** Looks kept at what nobody tells of. */
   #looks = 0;
+  /** Taken over, and not brought in line with their users yet. */
+  readonly #unsettled = new Set<NicPort>();
   /** Rings the bells that a wake() has collected. */
   ringBells: () => void = () => {};
 
@@ -79,8 +89,7 @@ export class NicPorts {
     const made = Undo.around((undo) =>
       this.#create(endpoint ? name : nic!, memId || GLOBAL_REGION, hostRingsFor(hostRings), undo),
     );
-    this.all.set(made.interface.index, made);
-    this.#watch();
+    this.#register(made);
     return made;
   }
 
@@ -125,14 +134,18 @@ export class NicPorts {
     port.device.follow(nic);
   }
 
-  /** Tells the users of an interface that is not what it was when it was opened (POLLERR). */
   #retire(port: NicPort, why: number): void {
     if (port.retired !== 0) return;
     port.retired = why;
+    this.#orphan(port, why);
+  }
+
+  /** Tells the users of an interface that is not what it was when it was opened (POLLERR). */
+  #orphan({ state, tx, rx }: Pick<NicPort, 'state' | 'tx' | 'rx'>, why: number): void {
     const { view } = this.#stock.memory.arena;
-    for (const { kringOfs } of [...port.tx, ...port.rx]) {
-      const kring = port.state.mapping.address + kringOfs;
-      view.setUint32(kring + st.KR_ORPHAN, port.retired, true);
+    for (const { kringOfs } of [...tx, ...rx]) {
+      const kring = state.mapping.address + kringOfs;
+      view.setUint32(kring + st.KR_ORPHAN, why, true);
       if (this.#dataPlane.wake(kring) & st.SYNC_RING_BELLS) this.ringBells();
     }
   }
@@ -144,6 +157,65 @@ export class NicPorts {
   #showForwardingOf(port: NicPort, ring: Ring): void {
     const at = port.state.mapping.address + ring.kringOfs + st.KR_FORWARDS;
     this.#stock.memory.arena.view.setUint32(at, this.#parameters.get('fwd'), true);
+  }
+
+  /**
+   * Takes over a port of a module that has died, with what living clients hold of it; settle() has to follow.
+   * @returns undefined: nobody holds it, or the interface is gone
+   */
+  adopt(record: NicRecord, region: Region, state: State, holders: Holders): NicPort | undefined {
+    const { name, tx, rx, port, admode } = record;
+    const { memory } = this.#stock;
+    const keep = new Keepsakes(record.kept, holders);
+    const count = rx.filter((ring) => !isHost(ring)).length;
+    const nameOf = (index: number) => (index < count ? wireQueue(index) : hostQueue(index - count));
+    const held = record.queues.filter(({ index }) => keep.has(nameOf(index)));
+    if (held.length === 0) return undefined;
+    const now = listInterfaces().find(({ index }) => index === record.ifindex);
+    const tooLong = now && now.mtu + 18 > region.geometry.bufs.size;
+    if (!now || tooLong) {
+      this.#orphan({ state, tx, rx }, tooLong ? st.ORPHAN_MTU : st.ORPHAN_GONE);
+      return undefined;
+    }
+    // Queues are counted as when it was opened.
+    const nic = { ...now, txQueues: record.txQueues, rxQueues: record.rxQueues };
+    const hostRings = { tx: tx.filter(isHost).length, rx: rx.filter(isHost).length };
+    const slots = rx[0]!.slots;
+    const device = openDevice(nic, { memory: this.#buffersOf(region), hostRings, slots, admode, keep });
+    const table = new PortTable(memory, 'nic', 0, state);
+    table.adopt(port);
+    table.setModule(port, region.object);
+    region.users++;
+    const common = { kind: 'nic', name, region, state, tx, rx, port, table } as const;
+    const retired = memory.arena.view.getUint32(state.mapping.address + rx[0]!.kringOfs + st.KR_ORPHAN, true);
+    const adopted: NicPort = { ...common, interface: nic, retired, device, keep, admode, queues: new Map() };
+    for (const { index, slot } of held) {
+      memory.keepDeviceSlot(slot);
+      adopted.queues.set(index, { queue: queueOf(adopted, index), slot });
+    }
+    this.#register(adopted);
+    this.#unsettled.add(adopted);
+    return adopted;
+  }
+
+  /** Ports that were taken over have the users that they will have: what nobody but the dead module held is made again. */
+  settle(): void {
+    for (const port of [...this.#unsettled]) {
+      this.#unsettled.delete(port);
+      if (!this.all.has(port.interface.index)) continue;
+      try {
+        this.apply(port);
+        port.keep.settle();
+        this.#hear({ gone: false, nic: port.interface });
+      } catch (error) {
+        console.error(`Cannot take over all of "${port.name}": ${(error as Error).message}`);
+      }
+    }
+  }
+
+  #register(port: NicPort): void {
+    this.all.set(port.interface.index, port);
+    this.#watch();
   }
 
   /** The port of an interface that somebody has open, by its name; of one that is gone, by the name that it had. */
@@ -194,6 +266,7 @@ export class NicPorts {
 
   /** Brings the interface in line with the rings that are bound. @throws NetmapError EBUSY, EPERM. */
   apply(port: NicPort): void {
+    if (this.#unsettled.has(port)) return;
     const { device } = port;
     const used = (rings: readonly Ring[], index: number) => (rings[index]?.users ?? 0) > 0;
     const queues = range(Math.max(port.tx.length, port.rx.length));
@@ -248,36 +321,15 @@ export class NicPorts {
     const region = this.#stock.byId(memId);
     this.#stock.share(region, undo);
     const slots = this.#parameters.get('generic_ringsize');
-    const { bufs } = region.geometry;
-    const buffers = {
-      size: region.geometry.size,
-      bufOfs: bufs.ofs,
-      bufSize: bufs.size,
-      bufCount: bufs.count,
-      mapped: <T>(work: (address: number) => T) =>
-        memory.withRegion(region, (base) => {
-          memory.arena.populate(base, region.geometry.size);
-          return work(memory.arena.systemAddress(base));
-        }),
-      pinned: () => {
-        const { fd, ino, size } = region.object;
-        const mapping = memory.arena.mapOwn(fd, ino, size, region.slot);
-        const address = memory.arena.systemAddress(mapping.address);
-        return { address, release: () => memory.arena.unmapOwn(mapping) };
-      },
-      lent: { memory: memory.arena.memory, system: this.#system },
-    };
+    const admode = this.#parameters.get('admode');
+    const buffers = this.#buffersOf(region);
+    const keep = new Keepsakes();
     const { nic, device } =
       typeof what === 'string'
         ? openEndpoint(what, buffers, slots)
         : {
             nic: what,
-            device: openDevice(what, {
-              memory: buffers,
-              hostRings,
-              slots,
-              admode: this.#parameters.get('admode'),
-            }),
+            device: openDevice(what, { memory: buffers, hostRings, slots, admode, keep }),
           };
     undo.push(() => device.close());
     const count = device.rings;
@@ -315,30 +367,49 @@ export class NicPorts {
       interface: nic,
       device,
       retired: 0,
+      keep,
+      admode: device.mode === 'emulated' ? EMULATED : admode,
       queues: new Map(),
+    };
+  }
+
+  #buffersOf(region: Region): BufferMemory {
+    const { memory } = this.#stock;
+    const { size, bufs } = region.geometry;
+    return {
+      size,
+      bufOfs: bufs.ofs,
+      bufSize: bufs.size,
+      bufCount: bufs.count,
+      mapped: (work) =>
+        memory.withRegion(region, (base) => {
+          memory.arena.populate(base, size);
+          return work(memory.arena.systemAddress(base));
+        }),
+      pinned: () => {
+        const { fd, ino, size } = region.object;
+        const mapping = memory.arena.mapOwn(fd, ino, size, region.slot);
+        const address = memory.arena.systemAddress(mapping.address);
+        return { address, release: () => memory.arena.unmapOwn(mapping) };
+      },
+      lent: { memory: memory.arena.memory, system: this.#system },
     };
   }
 
   #open(port: NicPort, index: number): void {
     if (port.queues.has(index)) return;
     const { memory } = this.#stock;
-    const { region, device } = port;
+    const { region } = port;
     const rings = pairOf(port, index);
     Undo.around((undo) => {
       for (const ring of rings) {
         stockRing(memory, region, port.state, ring, port.port.index);
         undo.push(() => emptyRing(memory, region, ring));
       }
-      const krings = {
-        tx: port.tx[index] ? port.state.mapping.address + port.tx[index].kringOfs : 0,
-        rx: port.rx[index] ? port.state.mapping.address + port.rx[index].kringOfs : 0,
-      };
-      const nth = index - device.rings;
-      const queue = nth >= 0 ? device.openHost(nth, krings) : device.openQueue(index, krings);
-      const open: OpenQueue = { queue, slot: memory.takeDeviceSlot() };
+      const open: OpenQueue = { queue: queueOf(port, index), slot: memory.takeDeviceSlot() };
       port.queues.set(index, open);
       for (const ring of rings) this.#show(port, ring, open);
-      if (queue.fill && port.rx[index]) this.#post(port, port.rx[index], open);
+      if (open.queue.fill && port.rx[index]) this.#post(port, port.rx[index], open);
     });
   }
 
@@ -402,6 +473,14 @@ export class NicPorts {
       arena.unmapDevice(mapping);
     }
   }
+}
+
+/** The queue behind the rings of an index, opened if it is not. */
+function queueOf({ device, state, tx, rx }: NicPort, index: number): Queue {
+  const address = (ring: Ring | undefined) => (ring ? state.mapping.address + ring.kringOfs : 0);
+  const krings = { tx: address(tx[index]), rx: address(rx[index]) };
+  const nth = index - device.rings;
+  return nth >= 0 ? device.openHost(nth, krings) : device.openQueue(index, krings);
 }
 
 /** As many host rings as are asked for, within limits. */

@@ -6,8 +6,7 @@ import type { Registry } from './registry.ts';
 export function recordOf(registry: Registry, clients: readonly Client[], nextToken: number): RegistryRecord {
   const { ports, registrations, nextRegistration } = registry;
   const { vale, pipes } = ports;
-  // A NIC's port goes with the module: the kernel, not memory, has most of it.
-  const adapters = ports.everything.filter((adapter) => adapter.kind !== 'nic');
+  const adapters = ports.everything;
   const persistent = [...vale.persistent.values()];
   const parents = [...pipes.parents.values()];
   const switches = [...vale.switches.values()];
@@ -61,18 +60,25 @@ export function recordOf(registry: Registry, clients: readonly Client[], nextTok
       parent: monitor.parent?.name ?? null,
     })),
     nulls: [...ports.nulls.all].map((port) => ({ ...shape(port), sizes: port.sizes })),
+    nics: [...ports.nics.all.values()].map((port) => ({
+      ...shape(port),
+      ifindex: port.interface.index,
+      txQueues: port.interface.txQueues,
+      rxQueues: port.interface.rxQueues,
+      admode: port.admode,
+      queues: [...port.queues].map(([index, { slot }]) => ({ index, slot })),
+      kept: port.keep.record,
+    })),
     lookups: [...ports.lookups.all].map((port) => ({ ...shape(port), sw: port.sw.name })),
     parameters: ports.parameters.list().map(({ name, value }) => ({ name, value })),
     parents: parents.map(({ name, region }) => ({ name, region: region.slot })),
-    registrations: [...registrations.values()]
-      .filter(({ adapter }) => adapter.kind !== 'nic')
-      .map(({ id, token, adapter, tx, rx, ifOfs }) => ({
-        id,
-        token,
-        adapter: adapter.name,
-        tx: tx.map((ring) => ring.index),
-        rx: rx.map((ring) => ring.index),
-        ifOfs,
-      })),
+    registrations: [...registrations.values()].map(({ id, token, adapter, tx, rx, ifOfs }) => ({
+      id,
+      token,
+      adapter: adapter.name,
+      tx: tx.map((ring) => ring.index),
+      rx: rx.map((ring) => ring.index),
+      ifOfs,
+    })),
   };
 }

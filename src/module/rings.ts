@@ -144,6 +144,14 @@ export function claimRing(view: DataView, base: number, region: Region, ring: Ri
   }
 }
 
+/** Buffers of a NIC's ring: in its slots, and with the kernel, as noted slot by slot in private memory. */
+export function buffersOf(view: DataView, base: number, state: State, ring: Ring): number[] {
+  const kring = state.mapping.address + ring.kringOfs;
+  const noted = state.mapping.address + view.getUint32(kring + st.KR_READY_OFS, true);
+  const withKernel = Array.from({ length: ring.slots }, (_, i) => view.getUint32(noted + 4 * i, true));
+  return [...readBuffers(view, base + ring.ringOfs, ring.slots), ...withKernel];
+}
+
 function readBuffers(view: DataView, ringAt: number, slots: number): number[] {
   return Array.from({ length: slots }, (_, i) =>
     view.getUint32(ringAt + abi.RING_SLOTS + i * abi.SLOT_SIZE, true),

@@ -5,7 +5,8 @@ import { listInterfaces } from '../os/interfaces.ts';
 import type { BufferMemory, Device, DevicePlan, Interface, NicMode } from './nic.ts';
 import { system } from './system.ts';
 
-export type { Device, Egress, HostRings, Interface, LinkNews, NicMode, Queue } from './nic.ts';
+export { type Holders, hostQueue, Keepsakes, wireQueue } from './keepsakes.ts';
+export type { BufferMemory, Device, Egress, HostRings, Interface, LinkNews, NicMode, Queue } from './nic.ts';
 export { survey } from './survey.ts';
 
 export const { watchLinks } = system;
@@ -25,13 +26,17 @@ export function findInterface(name: string): Interface | undefined {
 const MODES: readonly (NicMode | undefined)[] = [undefined, 'native', 'generic', 'emulated'];
 
 /** What is wanted of an interface: `slots` of a ring, the parameter `admode`. */
-export type DeviceWishes = Pick<DevicePlan, 'memory' | 'hostRings'> & { slots: number; admode: number };
+export type DeviceWishes = Pick<DevicePlan, 'memory' | 'hostRings' | 'keep'> & {
+  slots: number;
+  admode: number;
+};
 
 /**
  * Makes ready to take an interface's frames; nothing changes before a queue is opened.
  * @throws NetmapError EINVAL: a loopback interface, or one with frames longer than a buffer; EPERM; EOPNOTSUPP.
  */
-export function openDevice(nic: Interface, { memory, hostRings, slots, admode }: DeviceWishes): Device {
+export function openDevice(nic: Interface, { slots, admode, ...wishes }: DeviceWishes): Device {
+  const { memory } = wishes;
   const refuse = (why: string) => new NetmapError('EINVAL', `Cannot open "${nic.name}": ${why}`);
   checkMissing(nic.name);
   if (nic.loopback) throw refuse('a loopback interface has no frames on a wire');
@@ -40,7 +45,7 @@ export function openDevice(nic: Interface, { memory, hostRings, slots, admode }:
     throw refuse(
       `its MTU of ${nic.mtu} makes frames of ${longest} bytes, a buffer has ${memory.bufSize}; lower the MTU, or set buf_size before anybody uses memory region 1 ("nm-ctl buf_size=4096")`,
     );
-  return system.openDevice(nic, { memory, hostRings, entries: entriesFor(slots), mode: MODES[admode] });
+  return system.openDevice(nic, { ...wishes, entries: entriesFor(slots), mode: MODES[admode] });
 }
 
 /** Rings each way that openDevice() would make. */

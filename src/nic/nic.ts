@@ -2,6 +2,7 @@
 
 import type { ErrnoName } from '../abi/errors.ts';
 import type { Interface } from '../os/interfaces.ts';
+import type { Keepsakes } from './keepsakes.ts';
 
 export type { Interface };
 
@@ -97,6 +98,8 @@ export interface DevicePlan {
   readonly hostRings: HostRings;
   /** Nothing but this; undefined: the best that there is. */
   readonly mode: NicMode | undefined;
+  /** What it begins with, and writes down what it has. */
+  readonly keep: Keepsakes;
 }
 
 /**

@@ -113,6 +113,11 @@ export interface Os {
   /** A descriptor of another process, as one of our own. @throws NetmapError EINVAL: it has none of that number. */
   takeDescriptor(pid: number, fd: number): number;
 
+  /** What a descriptor stands for, in words that are the same in every process; '' for what has no such name. */
+  identityOf(fd: number): string;
+  /** Where these processes hold what, by identity. */
+  holdersOf(pids: readonly number[]): ReadonlyMap<string, { pid: number; fd: number }>;
+
   /** When a process was started, in ticks since boot; '' if there is none: tells a pid used again from the old one. */
   startTime(pid: number): string;
   /** Lets others have this CPU, if any of them wait for it. */

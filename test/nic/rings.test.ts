@@ -9,13 +9,11 @@ import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import {
   interfaces,
-  load,
   open,
   POLLERR,
   type Port,
   parameters,
   poll,
-  portInfo,
   setParameter,
   status,
 } from '../../src/client/index.ts';
@@ -238,27 +236,6 @@ describe('rings of an interface', { skip: NO_NETWORK, timeout: 300_000 }, () => 
     await refuses(open('netmap:q0'), 'EIO', /No space left/);
     await setParameter('admode', 0);
     machine.run('ethtool', '-L', 'q0', 'rx', '4', 'tx', '4');
-  });
-
-  test('a module started after a crash: what is open goes on, and can be closed', async () => {
-    await using([open('netmap:v0'), open('netmap:v1')], async (a, b) => {
-      const { pid } = await status();
-      process.kill(pid, 'SIGKILL');
-      await until(async () => (await load().catch(() => pid)) !== pid, 'the next module');
-      send(a, [frame({ mark: 4 })]);
-      assert.equal(markOf((await take(b, 1))[0]!.bytes), 4);
-      // This process is back with the module as soon as it answers anything.
-      await until(
-        () =>
-          portInfo('vale0:x').then(
-            () => true,
-            () => false,
-          ),
-        'the module to know us',
-      );
-      await refuses(open('netmap:v0'), 'EBUSY');
-    });
-    await using([open('netmap:v0')], () => {});
   });
 
   test('H11, H12, H17, and an interface that is not there', async () => {

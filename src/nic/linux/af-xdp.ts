@@ -11,19 +11,21 @@ import { NM_BDG_MAXRINGS } from '../../abi/netmap.ts';
 import * as bpf from '../../os/linux/bpf.ts';
 import * as libc from '../../os/linux/libc.ts';
 import { createSocket, LARGEST_BUFFER, SMALLEST_BUFFER } from '../../os/linux/xdp-socket.ts';
+import { hostQueue, type Keepsakes, wireQueue } from '../keepsakes.ts';
 import type { BufferMemory, Device, DevicePlan, Egress, HostRings, Interface, Queue } from '../nic.ts';
 import { receiveByXdp } from './carrier.ts';
 import { drop, hang } from './hang.ts';
 import { HostSide } from './host-side.ts';
-import { withoutOffloads } from './offloads.ts';
+import { restoreOffloads, withoutOffloads } from './offloads.ts';
 import * as programs from './programs.ts';
-import { openSocket } from './socket.ts';
+import { openSocket, withLosses } from './socket.ts';
 
 export class AfXdp implements Device {
   #interface: Interface;
   readonly #memory: BufferMemory;
   readonly #entries: number;
   readonly #map: number;
+  readonly #keep: Keepsakes;
   readonly #secret: Uint8Array;
   readonly #forced: DevicePlan['mode'];
   readonly #queues = new Map<number, Queue>();
@@ -32,23 +34,26 @@ export class AfXdp implements Device {
   readonly hostRings: HostRings;
   readonly rings: number;
   #receiveLink = -1;
-  #restoreOffloads: (() => void) | undefined;
   mode: 'native' | 'generic' = 'native';
   why = '';
 
-  constructor(nic: Interface, { memory, entries, hostRings, mode }: DevicePlan) {
+  constructor(nic: Interface, { memory, entries, hostRings, mode, keep }: DevicePlan) {
     this.#interface = nic;
     this.#memory = memory;
     this.#entries = entries;
     this.#forced = mode;
     this.rings = queuesOf(nic);
     this.hostRings = hostRings;
-    this.#map = bpf.createSocketMap(nic.rxQueues);
-    this.#secret = Uint8Array.from(randomBytes(programs.SECRET_SIZE));
-    this.#secret[0] = (this.#secret[0]! & 0xfc) | 2;
+    this.#keep = keep;
+    this.#map = keep.fd('map', () => bpf.createSocketMap(nic.rxQueues));
+    this.#secret = Buffer.from(keep.text('secret') ?? keep.remember('secret', newSecret()), 'hex');
     this.#host = new HostSide(nic, {
       rings: hostRings,
-      carrier: { socket: (far, queue) => this.#socket(far.index, queue), receive: receiveByXdp },
+      keep,
+      carrier: {
+        socket: (far, queue) => this.#socket(hostQueue(queue), far.index, queue),
+        receive: receiveByXdp,
+      },
       // An interface whose frames generic XDP takes would have those for the host taken again.
       toHost: () =>
         this.#forced !== 'generic' && this.#takesNative()
@@ -60,7 +65,7 @@ export class AfXdp implements Device {
   openQueue(index: number): Queue {
     const known = this.#queues.get(index);
     if (known) return known;
-    const queue = this.#socket(this.#interface.index, index);
+    const queue = this.#socket(wireQueue(index), this.#interface.index, index);
     this.#queues.set(index, queue);
     return queue;
   }
@@ -76,7 +81,7 @@ export class AfXdp implements Device {
   setReceive(index: number, on: boolean): void {
     if (on === this.#receiving.has(index)) return;
     if (on) {
-      this.#restoreOffloads ??= withoutOffloads(this.#interface);
+      withoutOffloads(this.#interface, this.#keep);
       this.#attach();
       bpf.setSocket(this.#map, index, this.#queues.get(index)!.fd);
       this.#receiving.add(index);
@@ -85,9 +90,8 @@ export class AfXdp implements Device {
     bpf.setSocket(this.#map, index, -1);
     this.#receiving.delete(index);
     if (this.#receiving.size > 0) return;
-    this.#receiveLink = drop(this.#receiveLink);
-    this.#restoreOffloads?.();
-    this.#restoreOffloads = undefined;
+    this.#dropReceiver();
+    restoreOffloads(this.#interface, this.#keep);
   }
 
   openHost(index: number): Queue {
@@ -118,14 +122,29 @@ export class AfXdp implements Device {
     libc.closeFd(this.#map);
   }
 
-  #socket(ifindex: number, queue: number): Queue {
+  #socket(name: string, ifindex: number, queue: number): Queue {
     const [other] = [...this.#queues.values(), ...this.#host.queues];
-    return openSocket(ifindex, queue, this.#memory, this.#entries, other?.fd);
+    const make = () => openSocket(ifindex, queue, this.#memory, this.#entries, other?.fd);
+    return withLosses(this.#keep.queue(name, make));
   }
 
   /** Hangs the receiving program on the interface, as near to the driver as it can be. */
   #attach(): void {
     if (this.#receiveLink >= 0) return;
+    const known = this.#keep.take('receive');
+    if (known === undefined) {
+      this.#hangReceiver();
+      this.#keep.put('receive', this.#receiveLink);
+      this.#keep.remember('mode', this.mode);
+      this.#keep.remember('why', this.why);
+    } else {
+      this.#receiveLink = known;
+      this.mode = this.#keep.text('mode') === 'generic' ? 'generic' : 'native';
+      this.why = this.#keep.text('why') ?? '';
+    }
+  }
+
+  #hangReceiver(): void {
     const { index, name } = this.#interface;
     const link = (code: Uint8Array, flags: number) =>
       hang(`take the frames that come on "${name}"`, bpf.PROG_XDP, bpf.ATTACH_XDP, index, code, flags);
@@ -153,9 +172,21 @@ export class AfXdp implements Device {
       this.#attach();
       return this.mode === 'native';
     } finally {
-      this.#receiveLink = drop(this.#receiveLink);
+      this.#dropReceiver();
     }
   }
+
+  #dropReceiver(): void {
+    this.#keep.gone('receive');
+    this.#receiveLink = drop(this.#receiveLink);
+  }
+}
+
+/** Reads as a unicast, locally administered address and some more. */
+function newSecret(): string {
+  const secret = randomBytes(programs.SECRET_SIZE);
+  secret[0] = (secret[0]! & 0xfc) | 2;
+  return secret.toString('hex');
 }
 
 /** Those that have both directions. */

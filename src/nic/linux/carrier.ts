@@ -3,6 +3,7 @@
 
 import * as bpf from '../../os/linux/bpf.ts';
 import * as libc from '../../os/linux/libc.ts';
+import type { Keepsakes } from '../keepsakes.ts';
 import type { Interface, Queue } from '../nic.ts';
 import { drop, hang } from './hang.ts';
 import * as programs from './programs.ts';
@@ -11,7 +12,7 @@ export interface Carrier {
   /** A socket on a queue of an interface. */
   socket(nic: Interface, queue: number): Queue;
   /** Has what comes on an interface go to its sockets, and to nobody else. */
-  receive(nic: Interface): Receiver;
+  receive(nic: Interface, keep: Keepsakes): Receiver;
 }
 
 export interface Receiver {
@@ -24,11 +25,13 @@ export interface Receiver {
 
 const PURPOSE = 'take what the host sends';
 
-export function receiveByXdp({ index, rxQueues }: Interface): Receiver {
-  const map = bpf.createSocketMap(rxQueues);
+export function receiveByXdp({ index, rxQueues }: Interface, keep: Keepsakes): Receiver {
+  const map = keep.fd('far map', () => bpf.createSocketMap(rxQueues));
   try {
     const code = programs.receiveOrDrop(map);
-    const link = hang(PURPOSE, bpf.PROG_XDP, bpf.ATTACH_XDP, index, code, bpf.XDP_DRV_MODE);
+    const link = keep.fd('far receive', () =>
+      hang(PURPOSE, bpf.PROG_XDP, bpf.ATTACH_XDP, index, code, bpf.XDP_DRV_MODE),
+    );
     return {
       setSocket: (queue, fd) => bpf.setSocket(map, queue, fd),
       descriptors: [map, link],
@@ -44,7 +47,9 @@ export function receiveByXdp({ index, rxQueues }: Interface): Receiver {
 }
 
 /** Packet sockets hear what comes before it is dropped. */
-export function receiveByPackets({ index }: Interface): Receiver {
-  const link = hang(PURPOSE, bpf.PROG_SCHED_CLS, bpf.ATTACH_TCX_INGRESS, index, programs.dropAll());
+export function receiveByPackets({ index }: Interface, keep: Keepsakes): Receiver {
+  const link = keep.fd('far receive', () =>
+    hang(PURPOSE, bpf.PROG_SCHED_CLS, bpf.ATTACH_TCX_INGRESS, index, programs.dropAll()),
+  );
   return { setSocket() {}, descriptors: [link], close: () => void drop(link) };
 }

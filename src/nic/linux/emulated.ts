@@ -8,11 +8,12 @@
 import * as bpf from '../../os/linux/bpf.ts';
 import * as libc from '../../os/linux/libc.ts';
 import * as packet from '../../os/linux/packet-socket.ts';
+import { hostQueue, type Keepsakes, wireQueue } from '../keepsakes.ts';
 import type { Device, DevicePlan, Egress, Interface, Queue } from '../nic.ts';
 import { type Carrier, receiveByPackets } from './carrier.ts';
 import { drop, hang } from './hang.ts';
 import { HostSide } from './host-side.ts';
-import { withoutOffloads } from './offloads.ts';
+import { restoreOffloads, withoutOffloads } from './offloads.ts';
 import * as programs from './programs.ts';
 
 /** What an Ethernet header and a VLAN tag take beside an MTU. */
@@ -29,22 +30,24 @@ export class Emulated implements Device {
   #queue: Queue | undefined;
   /** tcx link that keeps from the host what comes by the wire. */
   #cut = -1;
-  #restoreOffloads: (() => void) | undefined;
+  readonly #keep: Keepsakes;
 
   /** @param why  AF_XDP cannot be had */
-  constructor(nic: Interface, { entries }: DevicePlan, why: string) {
+  constructor(nic: Interface, { entries, keep }: DevicePlan, why: string) {
     this.#interface = nic;
     this.#entries = entries;
-    this.why = why;
+    this.#keep = keep;
+    this.why = keep.text('why') ?? keep.remember('why', why);
     this.#host = new HostSide(nic, {
       rings: this.hostRings,
-      carrier: byPackets(entries),
+      keep,
+      carrier: byPackets(entries, keep),
       toHost: () => programs.toHostMarked(nic.index),
     });
   }
 
   openQueue(): Queue {
-    this.#queue ??= openSocket(this.#interface, this.#entries, false);
+    this.#queue ??= openSocket(this.#keep, wireQueue(0), this.#interface, this.#entries, false);
     return this.#queue;
   }
 
@@ -59,17 +62,19 @@ export class Emulated implements Device {
     const { index, name } = this.#interface;
     const { fd } = this.#queue!;
     if (on) {
-      this.#restoreOffloads ??= withoutOffloads(this.#interface);
+      withoutOffloads(this.#interface, this.#keep);
       packet.passOver(fd, programs.UP_MARK);
       packet.bindPacketSocket(fd, index, true);
       const purpose = `keep the frames that come on "${name}" from the host`;
-      this.#cut = hang(purpose, bpf.PROG_SCHED_CLS, bpf.ATTACH_TCX_INGRESS, index, programs.onlyUp());
+      this.#cut = this.#keep.fd('receive', () =>
+        hang(purpose, bpf.PROG_SCHED_CLS, bpf.ATTACH_TCX_INGRESS, index, programs.onlyUp()),
+      );
       return;
     }
+    this.#keep.gone('receive');
     this.#cut = drop(this.#cut);
     packet.passOver(fd, undefined);
-    this.#restoreOffloads?.();
-    this.#restoreOffloads = undefined;
+    restoreOffloads(this.#interface, this.#keep);
   }
 
   openHost(index: number): Queue {
@@ -100,24 +105,35 @@ export class Emulated implements Device {
 }
 
 /** The far end of a wire, by packet sockets. */
-export function byPackets(entries: number): Carrier {
-  return { socket: (far) => openSocket(far, entries, true), receive: receiveByPackets };
+export function byPackets(entries: number, keep: Keepsakes): Carrier {
+  return {
+    socket: (far, queue) => openSocket(keep, hostQueue(queue), far, entries, true),
+    receive: receiveByPackets,
+  };
 }
 
-function openSocket({ index, mtu }: Interface, entries: number, receives: boolean): Queue {
-  const { fd, ...rings } = packet.createPacketSocket(entries, mtu + HEADERS);
+function openSocket(
+  keep: Keepsakes,
+  name: string,
+  { index, mtu }: Interface,
+  entries: number,
+  receives: boolean,
+): Queue {
   let lost = 0;
-  try {
-    packet.bindPacketSocket(fd, index, receives);
-  } catch (error) {
-    libc.closeFd(fd);
-    throw error;
-  }
+  const socket = keep.queue(name, () => {
+    const made = packet.createPacketSocket(entries, mtu + HEADERS);
+    try {
+      packet.bindPacketSocket(made.fd, index, receives);
+      return made;
+    } catch (error) {
+      libc.closeFd(made.fd);
+      throw error;
+    }
+  });
   return {
-    fd,
-    ...rings,
+    ...socket,
     lost() {
-      lost += packet.lostFrames(fd);
+      lost += packet.lostFrames(socket.fd);
       return lost;
     },
   };

@@ -1,11 +1,12 @@
 // The host's own port on a switch, without any NIC: an interface that is made for it, whose wire ends at us.
 
+import { Keepsakes } from '../keepsakes.ts';
 import type { BufferMemory, Device, Interface, NicMode, Queue } from '../nic.ts';
 import { whyNoAfXdp } from './af-xdp.ts';
 import { receiveByXdp } from './carrier.ts';
 import { byPackets } from './emulated.ts';
 import { FarEnd } from './far-end.ts';
-import { openSocket } from './socket.ts';
+import { openSocket, withLosses } from './socket.ts';
 
 const MTU = 1500;
 
@@ -20,8 +21,10 @@ export class Endpoint implements Device {
     const why = whyNoAfXdp(memory.bufSize);
     this.mode = why === undefined ? 'native' : 'emulated';
     this.why = why ?? '';
-    const socket = (far: Interface, queue: number) => openSocket(far.index, queue, memory, entries);
-    const carrier = why === undefined ? { socket, receive: receiveByXdp } : byPackets(entries);
+    const keep = new Keepsakes(); // Nobody but the module holds any of it: there is nothing to be found later.
+    const socket = (far: Interface, queue: number) =>
+      withLosses(openSocket(far.index, queue, memory, entries));
+    const carrier = why === undefined ? { socket, receive: receiveByXdp } : byPackets(entries, keep);
     this.#far = new FarEnd({
       name,
       peerName: 'far',
@@ -29,6 +32,7 @@ export class Endpoint implements Device {
       silent: false,
       rings: this.hostRings,
       carrier,
+      keep,
     });
   }
 

@@ -4,6 +4,7 @@
 import { NetmapError } from '../../abi/errors.ts';
 import * as links from '../../os/linux/interfaces.ts';
 import * as libc from '../../os/linux/libc.ts';
+import type { Keepsakes } from '../keepsakes.ts';
 import type { HostRings, Interface, Queue } from '../nic.ts';
 import type { Carrier, Receiver } from './carrier.ts';
 import { sendWholeFrames } from './offloads.ts';
@@ -19,6 +20,7 @@ export interface FarEndPlan {
   rings: HostRings;
   /** Its work is done in the far end's namespace. */
   carrier: Carrier;
+  keep: Keepsakes;
 }
 
 export class FarEnd {
@@ -30,16 +32,20 @@ export class FarEnd {
   readonly #receiver: Receiver;
 
   /** @throws NetmapError EPERM; EEXIST: an interface of that name is there, and stays. */
-  constructor({ name, peerName, mtu, silent, rings, carrier }: FarEndPlan) {
+  constructor({ name, peerName, mtu, silent, rings, carrier, keep }: FarEndPlan) {
     this.#carrier = carrier;
-    this.#namespace = links.Namespace.create();
+    const known = keep.take('far namespace');
+    this.#namespace = known === undefined ? links.Namespace.create() : new links.Namespace(known);
     try {
-      createPairSoon({ name, peerName, peer: this.#namespace, mtu, silent, rings });
-      // What the host sends is to arrive as it would on a wire: whole frames, whole checksums.
-      sendWholeFrames(name);
+      if (known === undefined) {
+        keep.put('far namespace', this.#namespace.fd);
+        createPairSoon({ name, peerName, peer: this.#namespace, mtu, silent, rings });
+        // What the host sends is to arrive as it would on a wire: whole frames, whole checksums.
+        sendWholeFrames(name);
+      }
       this.near = find(name);
       this.#far = this.#namespace.run(() => find(peerName));
-      this.#receiver = this.#namespace.run(() => carrier.receive(this.#far));
+      this.#receiver = this.#namespace.run(() => carrier.receive(this.#far, keep));
     } catch (error) {
       this.#namespace.close();
       throw error;

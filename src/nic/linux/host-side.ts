@@ -8,6 +8,7 @@
 // the helper is gone, and so is every program.
 
 import * as bpf from '../../os/linux/bpf.ts';
+import type { Keepsakes } from '../keepsakes.ts';
 import type { Egress, HostRings, Interface, Queue } from '../nic.ts';
 import type { Carrier } from './carrier.ts';
 import { FarEnd } from './far-end.ts';
@@ -17,6 +18,7 @@ import * as programs from './programs.ts';
 export interface HostPlan {
   readonly rings: HostRings;
   readonly carrier: Carrier;
+  readonly keep: Keepsakes;
   /** The program that brings frames from the helper up to the host; asked for once the helper is there. */
   toHost(): Uint8Array;
 }
@@ -46,7 +48,7 @@ export class HostSide {
     if (!far) return;
     far.closeQueue(index);
     if (far.queues.size > 0) return;
-    this.#toRing = drop(this.#toRing);
+    this.#toRing = this.#drop('to ring', this.#toRing);
     this.#far = undefined;
     for (const link of this.#held.splice(0)) drop(link);
     far.close();
@@ -61,14 +63,16 @@ export class HostSide {
     this.#egress = egress;
     const { index, name } = this.#interface;
     const far = this.#far;
-    const attach = (code: Uint8Array) =>
-      hang(`take what the host sends on "${name}"`, bpf.PROG_SCHED_CLS, bpf.ATTACH_TCX_EGRESS, index, code);
+    const attach = (keptAs: string, code: Uint8Array) =>
+      this.#plan.keep.fd(keptAs, () =>
+        hang(`take what the host sends on "${name}"`, bpf.PROG_SCHED_CLS, bpf.ATTACH_TCX_EGRESS, index, code),
+      );
     const wanted = egress === 'ring' && !far ? 'nowhere' : egress;
     if (wanted === 'ring' && far && this.#toRing < 0)
-      this.#toRing = attach(programs.toHelper(far.near.index));
-    if (wanted === 'nowhere' && this.#cut < 0) this.#cut = attach(programs.dropAll());
-    if (wanted !== 'ring') this.#toRing = drop(this.#toRing);
-    if (wanted !== 'nowhere') this.#cut = drop(this.#cut);
+      this.#toRing = attach('to ring', programs.toHelper(far.near.index));
+    if (wanted === 'nowhere' && this.#cut < 0) this.#cut = attach('cut', programs.dropAll());
+    if (wanted !== 'ring') this.#toRing = this.#drop('to ring', this.#toRing);
+    if (wanted !== 'nowhere') this.#cut = this.#drop('cut', this.#cut);
   }
 
   follow(nic: Interface): void {
@@ -88,16 +92,23 @@ export class HostSide {
     this.setEgress('wire');
   }
 
+  #drop(keptAs: string, link: number): -1 {
+    this.#plan.keep.gone(keptAs);
+    return drop(link);
+  }
+
   #makeFarEnd(): FarEnd {
     const { index, mtu } = this.#interface;
-    const { rings, carrier } = this.#plan;
+    const { rings, carrier, keep } = this.#plan;
     const names = { name: `nm${index}h`, peerName: `nm${index}n` };
-    const far = new FarEnd({ ...names, mtu, silent: true, rings, carrier });
+    const far = new FarEnd({ ...names, mtu, silent: true, rings, carrier, keep });
     try {
-      const tcx = (attach: number, code: Uint8Array) =>
-        this.#held.push(hang('reach the host stack', bpf.PROG_SCHED_CLS, attach, far.near.index, code));
-      tcx(bpf.ATTACH_TCX_EGRESS, programs.onlyMarked());
-      tcx(bpf.ATTACH_TCX_INGRESS, this.#plan.toHost());
+      const tcx = (keptAs: string, attach: number, code: () => Uint8Array) => {
+        const make = () => hang('reach the host stack', bpf.PROG_SCHED_CLS, attach, far.near.index, code());
+        this.#held.push(keep.fd(keptAs, make));
+      };
+      tcx('from host', bpf.ATTACH_TCX_EGRESS, programs.onlyMarked);
+      tcx('to host', bpf.ATTACH_TCX_INGRESS, this.#plan.toHost);
       return far;
     } catch (error) {
       for (const link of this.#held.splice(0)) drop(link);

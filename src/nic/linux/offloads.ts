@@ -2,6 +2,7 @@
 // interface's frames are ours they are off; afterwards they are as they were.
 
 import { ethtool, type Interface, listInterfaces } from '../../os/linux/interfaces.ts';
+import type { Keepsakes } from '../keepsakes.ts';
 
 const GET_GRO = 0x2b;
 const SET_GRO = 0x2c;
@@ -22,19 +23,26 @@ export function offloadsOn(name: string): string[] {
   ];
 }
 
-/** Switches them off. @returns what puts them back, whatever the interface is called then */
-export function withoutOffloads({ index, name }: Interface): () => void {
+/** Switches them off; how they were is kept. */
+export function withoutOffloads({ name }: Interface, keep: Keepsakes): void {
   const gro = get(name, GET_GRO);
   const flags = get(name, GET_FLAGS);
+  if (keep.text('offloads') === undefined) keep.remember('offloads', `${gro} ${flags}`);
   const fewer = flags & ~(FLAG_LRO | FLAG_RX_VLAN);
   if (gro !== 0) set(name, SET_GRO, 0);
   if (fewer !== flags) set(name, SET_FLAGS, fewer);
-  return () => {
-    const name = listInterfaces().find((nic) => nic.index === index)?.name;
-    if (name === undefined) return;
-    if (gro !== 0) set(name, SET_GRO, gro);
-    if (fewer !== flags) set(name, SET_FLAGS, flags);
-  };
+}
+
+/** Has them as they were, whatever the interface is called now. */
+export function restoreOffloads({ index }: Interface, keep: Keepsakes): void {
+  const were = keep.text('offloads');
+  if (were === undefined) return;
+  keep.forget('offloads');
+  const name = listInterfaces().find((nic) => nic.index === index)?.name;
+  if (name === undefined) return;
+  const [gro, flags] = were.split(' ').map(Number) as [number, number];
+  if (gro !== get(name, GET_GRO)) set(name, SET_GRO, gro);
+  if (flags !== get(name, GET_FLAGS)) set(name, SET_FLAGS, flags);
 }
 
 /** Has the stack hand an interface nothing but whole frames with whole checksums, VLAN tags in place. */

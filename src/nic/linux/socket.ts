@@ -1,5 +1,6 @@
 import * as libc from '../../os/linux/libc.ts';
 import * as xdp from '../../os/linux/xdp-socket.ts';
+import type { QueueLayout } from '../keepsakes.ts';
 import type { BufferMemory, FrameTerms, Queue } from '../nic.ts';
 
 /** Buffers that one frame is spread over, as of Linux 6.18 at the least. */
@@ -18,7 +19,7 @@ export function openSocket(
   memory: BufferMemory,
   entries: number,
   shared?: number,
-): Queue {
+): QueueLayout & { fd: number } {
   const fd = xdp.createSocket();
   try {
     const { size, bufSize } = memory;
@@ -31,9 +32,14 @@ export function openSocket(
       chain: MAX_CHAIN,
       longest: ANY_LENGTH,
     };
-    return { fd, terms, ...rings, lost: () => xdp.lostFrames(fd) };
+    return { fd, terms, ...rings };
   } catch (error) {
     libc.closeFd(fd);
     throw error;
   }
+}
+
+/** A queue of it. */
+export function withLosses(socket: QueueLayout & { fd: number }): Queue {
+  return { ...socket, lost: () => xdp.lostFrames(socket.fd) };
 }

@@ -97,7 +97,7 @@ export function ethtool(name: string, data: Buffer): boolean {
 export class Namespace {
   readonly fd: number;
 
-  private constructor(fd: number) {
+  constructor(fd: number) {
     this.fd = fd;
   }
 

@@ -6,6 +6,7 @@ import { ERRNO, NetmapError } from '../../abi/errors.ts';
 import type { BellPipe, BellWatch, MemoryObject, ObjectRef, Os } from '../os.ts';
 import { createLine, peerOf, receiveDescriptors, sendDescriptors } from './descriptors.ts';
 import { admitGroups, groupId } from './groups.ts';
+import { holdersOf, identityOf } from './identity.ts';
 import * as libc from './libc.ts';
 import { installService, uninstallService } from './service.ts';
 import { receive } from './packet-socket.ts';
@@ -290,6 +291,8 @@ export const linux: Os = {
   findObjects,
   takeObject,
   takeDescriptor,
+  identityOf,
+  holdersOf,
   objectAt,
   sendDescriptors,
   receiveDescriptors,

@@ -35,6 +35,8 @@ export const windows: Os = {
   writeObject: objects.writeObject,
   readObject: objects.readObject,
   takeDescriptor: objects.takeDescriptor,
+  identityOf: () => '',
+  holdersOf: () => new Map(),
   objectPath: objects.objectPath,
   findObjects: objects.findObjects,
   objectFinder: () => (ino, size) => {
