@@ -55,9 +55,14 @@ export class Access {
     if (this.#groups.size > 0) this.#admit([]);
   }
 
+  admits({ groups }: Peer): boolean {
+    return groups.some((group) => this.#groups.has(group));
+  }
+
   /** Refuses a user who has come as far as the socket. @throws NetmapError EPERM. */
-  checkUser({ uid, groups }: Peer): void {
-    if (groups.some((group) => this.#groups.has(group))) return;
+  checkUser(peer: Peer): void {
+    if (this.admits(peer)) return;
+    const { uid } = peer;
     throw new NetmapError(
       'EPERM',
       `Cannot let uid ${uid} in: it is of no group that the module in ${this.#directory} is for; "nm-loader l -g GROUP" lets a group in, "nm-loader install IFNAME -g GROUP" to an interface, too`,

@@ -60,20 +60,18 @@ class Connection {
     this.events = events;
     this.#socket = socket;
     this.peer = os.peerOf(descriptorOf(socket));
-    socket.on('error', () => socket.destroy());
-    try {
-      if (this.isGuest) module.access.checkUser(this.peer);
-    } catch (error) {
-      this.#drop(error as NetmapError);
-      return;
-    }
     socket.on('data', (chunk) => this.#receive(Buffer.from(chunk)));
+    socket.on('error', () => socket.destroy());
     socket.on('close', () => void this.#closed());
+    // Told why once it has said something: hung up on before, it could miss the reason.
+    if (this.isGuest && !module.access.admits(this.peer))
+      this.#lineTimer = setTimeout(() => socket.destroy(), LINE_TIMEOUT_MS);
   }
 
   #receive(chunk: Buffer): void {
     clearTimeout(this.#lineTimer);
     try {
+      if (this.isGuest && !this.client) this.module.access.checkUser(this.peer);
       for (const said of this.#stream.push(chunk)) {
         if ('frame' in said && this.isGuest)
           throw new NetmapError('EACCES', 'Cannot take frames from another user: use the library');

@@ -237,9 +237,15 @@ describe('interfaces for users of a group', { skip: lacks('setpriv'), timeout: 3
     await holder.stop('SIGKILL');
     await until(async () => (await load().catch(() => pid)) !== pid, 'the next module');
     await passes('netmap:v0', 'netmap:v1');
+    const last = pktGen(GROUP, 'netmap:v0', '-f', 'rx');
+    await last.says(/reading from/);
     for (const name of ['v0', 'v1', 'h0'])
       assert.equal((await run('nm-loader', ['uninstall', name])).code, 0);
     assert.deepEqual(await installed(), {});
+    // What is open stays open, and can be closed.
+    assert.ok(isTaken('v0'));
+    assert.equal((await last.stop()).code, 0);
+    assert.ok(!isTaken('v0'));
     assert.ok(!fs.existsSync(file));
     assertRefused(await pktGen(GROUP, 'netmap:v0', '-f', 'rx').ended, /is not for this user/);
   });
