@@ -44,6 +44,19 @@ describe('an interface that changes', { skip: NO_NETWORK || lacks('ethtool'), ti
     }, 'POLLERR');
   }
 
+  /** Waits for a process to use less than a fifth of a CPU. */
+  async function idle(pid: number): Promise<void> {
+    const ticks = () => {
+      const fields = fs.readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
+      return Number(fields[11]) + Number(fields[12]);
+    };
+    await until(async () => {
+      const before = ticks();
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      return ticks() - before < 10;
+    }, `process ${pid} to be idle`);
+  }
+
   const gro = (name: string) => /generic-receive-offload: (\w+)/.exec(machine.run('ethtool', '-k', name))![1];
 
   test('renamed: frames go on, the new name opens it, its offloads are restored', async () => {
@@ -110,6 +123,24 @@ describe('an interface that changes', { skip: NO_NETWORK || lacks('ethtool'), ti
     });
   });
 
+  test('down, in emulated mode: who waits for frames sleeps until it is up again', async () => {
+    await setParameter('admode', 3);
+    const reader = machine.start(`${ROOT}bin/pkt-gen`, ['-i', 'netmap:v0', '-f', 'rx', '-w', '0']);
+    await reader.says(/Ready/);
+    machine.ip('link', 'set', 'v0', 'down');
+    await idle(reader.process.pid!);
+    machine.ip('link', 'set', 'v0', 'up');
+    await using([open('netmap:v1')], async (far) => {
+      await until(() => {
+        send(far, [frame()]);
+        return /main_thread .*[1-9][0-9.]* pkts/.test(reader.stdout + reader.stderr);
+      }, 'the reader to see frames');
+    });
+    await idle(reader.process.pid!);
+    await reader.stop();
+    await setParameter('admode', 0);
+  });
+
   test('gone: bridge and pkt-gen end and say why', async () => {
     wire([machine, 'gone0'], [machine, 'gone1']);
     const bridge = machine.start(`${ROOT}bin/bridge`, [
@@ -135,20 +166,7 @@ describe('an interface that changes', { skip: NO_NETWORK || lacks('ethtool'), ti
     wire([machine, 'gone0'], [machine, 'gone1']);
     await attach('vale0:gone0');
     machine.ip('link', 'del', 'gone0');
-    const { pid } = await status();
-    const ticks = () => {
-      const [user, system] = fs
-        .readFileSync(`/proc/${pid}/stat`, 'utf8')
-        .split(') ')[1]!
-        .split(' ')
-        .slice(11, 13);
-      return Number(user) + Number(system);
-    };
-    await until(async () => {
-      const before = ticks();
-      await new Promise((resolve) => setTimeout(resolve, 500));
-      return ticks() - before < 10;
-    }, 'the module to be idle, less than a fifth of a CPU');
+    await idle((await status()).pid);
     await detach('vale0:gone0');
     assert.deepEqual(await listPorts(), []);
     assert.deepEqual((await status()).ports, []);
