@@ -15,13 +15,11 @@ import {
   hostQueue,
   type Interface,
   Keepsakes,
-  type LinkNews,
   listInterfaces,
   openDevice,
   openEndpoint,
   type Queue,
   ringsOf,
-  watchLinks,
   wireQueue,
 } from '../nic/index.ts';
 import { os } from '../os/index.ts';
@@ -29,15 +27,13 @@ import type { RegisterReply, RegisterRequest } from '../protocol/messages.ts';
 import type { NicPort, OpenQueue } from './adapter.ts';
 import type { NicRecord } from './journal.ts';
 import { GLOBAL_REGION, type Region, type State } from './memory.ts';
+import { NicWatch } from './nic-watch.ts';
 import type { Parameters } from './parameters.ts';
 import { nicGeometry, type PortSizes } from './plan.ts';
 import { PortTable } from './port-table.ts';
 import { emptyRing, isHost, type Ring, stockRing, transmits } from './rings.ts';
 import { range, type Stock, Undo } from './stock.ts';
 
-/** Between two looks at what the kernel does not tell; every so manieth is a look at interfaces, too. */
-const LOOK_MS = 250;
-const LOOKS_BETWEEN = 4;
 /** In the syncs that the module itself runs. */
 const MODULE_TOKEN = 0xffffffff;
 /** Value of the parameter admode. */
@@ -52,13 +48,10 @@ export class NicPorts {
   readonly #system: number;
   /** Names of interfaces that are made for the host when they are opened, and gone when they are closed. */
   readonly endpoints = new Set<string>();
-  #endWatch: (() => void) | undefined;
-  /** Looks kept at what nobody tells of. */
-  #looks = 0;
   /** Taken over, and not brought in line with their users yet. */
   readonly #unsettled = new Set<NicPort>();
-  /** Rings the bells that a wake() has collected. */
-  ringBells: () => void = () => {};
+  /** What becomes of them while they are open. */
+  readonly watch: NicWatch;
 
   /** @param system  where system memory is mapped */
   constructor(stock: Stock, parameters: Parameters, dataPlane: DataPlane, system: number) {
@@ -66,6 +59,7 @@ export class NicPorts {
     this.#system = system;
     this.#parameters = parameters;
     this.#dataPlane = dataPlane;
+    this.watch = new NicWatch(this.all, stock.memory.arena, dataPlane);
     parameters.watch('fwd', () => this.#showForwarding());
   }
 
@@ -93,63 +87,6 @@ export class NicPorts {
     return made;
   }
 
-  #watch(): void {
-    if (this.#endWatch) return;
-    const end = watchLinks((news) => this.#hear(news));
-    const timer = setInterval(() => this.#look(), LOOK_MS).unref();
-    this.#endWatch = () => {
-      clearInterval(timer);
-      end();
-    };
-  }
-
-  /** Counts what was lost, and sees what the kernel sends no news of: numbers of queues. */
-  #look(): void {
-    this.countLost();
-    if (++this.#looks % LOOKS_BETWEEN !== 0) return;
-    for (const nic of listInterfaces()) this.#compare(nic);
-  }
-
-  #hear({ gone, nic }: LinkNews): void {
-    const port = this.all.get(nic.index);
-    if (!port) return;
-    if (gone) {
-      this.#retire(port, st.ORPHAN_GONE);
-      return;
-    }
-    // News may be older than a name that is in them.
-    const now = listInterfaces().find(({ index }) => index === nic.index);
-    if (now) this.#compare(now);
-  }
-
-  #compare(nic: Interface): void {
-    const port = this.all.get(nic.index);
-    if (!port) return;
-    const why = whyOutdated(port, nic);
-    if (why !== 0) {
-      this.#retire(port, why);
-      return;
-    }
-    port.interface = nic;
-    port.device.follow(nic);
-  }
-
-  #retire(port: NicPort, why: number): void {
-    if (port.retired !== 0) return;
-    port.retired = why;
-    this.#orphan(port, why);
-  }
-
-  /** Tells the users of an interface that is not what it was when it was opened (POLLERR). */
-  #orphan({ state, tx, rx }: Pick<NicPort, 'state' | 'tx' | 'rx'>, why: number): void {
-    const { view } = this.#stock.memory.arena;
-    for (const { kringOfs } of [...tx, ...rx]) {
-      const kring = state.mapping.address + kringOfs;
-      view.setUint32(kring + st.KR_ORPHAN, why, true);
-      if (this.#dataPlane.wake(kring) & st.SYNC_RING_BELLS) this.ringBells();
-    }
-  }
-
   #showForwarding(): void {
     for (const port of this.all.values()) for (const ring of port.rx) this.#showForwardingOf(port, ring);
   }
@@ -174,7 +111,7 @@ export class NicPorts {
     const now = listInterfaces().find(({ index }) => index === record.ifindex);
     const tooLong = now && now.mtu + 18 > region.geometry.bufs.size;
     if (!now || tooLong) {
-      this.#orphan({ state, tx, rx }, tooLong ? st.ORPHAN_MTU : st.ORPHAN_GONE);
+      this.watch.orphan({ state, tx, rx }, tooLong ? st.ORPHAN_MTU : st.ORPHAN_GONE);
       return undefined;
     }
     // Queues are counted as when it was opened.
@@ -206,7 +143,7 @@ export class NicPorts {
       try {
         this.apply(port);
         port.keep.settle();
-        this.#hear({ gone: false, nic: port.interface });
+        this.watch.check(port.interface.index);
       } catch (error) {
         console.error(`Cannot take over all of "${port.name}": ${(error as Error).message}`);
       }
@@ -215,7 +152,7 @@ export class NicPorts {
 
   #register(port: NicPort): void {
     this.all.set(port.interface.index, port);
-    this.#watch();
+    this.watch.begin();
   }
 
   /** The port of an interface that somebody has open, by its name; of one that is gone, by the name that it had. */
@@ -253,10 +190,7 @@ export class NicPorts {
 
   destroy(port: NicPort): void {
     this.all.delete(port.interface.index);
-    if (this.all.size === 0) {
-      this.#endWatch?.();
-      this.#endWatch = undefined;
-    }
+    if (this.all.size === 0) this.watch.end();
     for (const index of [...port.queues.keys()]) this.#close(port, index);
     port.device.close();
     this.#stock.releaseRings(port.region, [...port.tx, ...port.rx]);
@@ -279,18 +213,6 @@ export class NicPorts {
     device.setEgress(egressOf(port));
     for (const index of queues) {
       if (!used(port.tx, index) && !used(port.rx, index)) this.#close(port, index);
-    }
-  }
-
-  /** Writes down what the kernel had no room for: drops of RX rings. */
-  countLost(): void {
-    for (const port of this.all.values()) {
-      for (const [index, { queue }] of port.queues) {
-        const ring = port.rx[index];
-        if (!ring) continue;
-        const counter = port.state.mapping.address + ring.kringOfs + st.KR_DROPS + 8 * st.DROP_FULL;
-        this.#stock.memory.arena.view.setBigUint64(counter, BigInt(queue.lost()), true);
-      }
     }
   }
 
@@ -487,14 +409,6 @@ function queueOf({ device, state, tx, rx }: NicPort, index: number): Queue {
 function hostRingsFor({ tx, rx }: HostRings): HostRings {
   const atMost = (count: number) => Math.min(count || 1, NM_BDG_MAXRINGS);
   return { tx: atMost(tx), rx: atMost(rx) };
-}
-
-/** ORPHAN_*: what of an interface is not as its rings were made for; 0: nothing. */
-function whyOutdated({ region, device, interface: was }: NicPort, nic: Interface): number {
-  if (nic.mtu + 18 > region.geometry.bufs.size) return st.ORPHAN_MTU;
-  const sameQueues = nic.txQueues === was.txQueues && nic.rxQueues === was.rxQueues;
-  // A packet socket hears all of them.
-  return sameQueues || device.mode === 'emulated' ? 0 : st.ORPHAN_QUEUES;
 }
 
 /** Rings of a queue, of one direction where the other has fewer. */

@@ -60,7 +60,7 @@ export class Registry {
     this.#system = system;
     this.#dataPlane = dataPlane;
     this.#ringBells = ringBells;
-    this.ports.nics.ringBells = ringBells;
+    this.ports.nics.watch.ringBells = ringBells;
   }
 
   /** REGISTER.  On an error nothing remains. */
@@ -195,7 +195,7 @@ export class Registry {
 
   /** What there is, with counters. */
   describePorts(): Status['ports'] {
-    this.ports.nics.countLost();
+    this.ports.nics.watch.countLost();
     return this.ports.everything.map((adapter) => ({
       name: adapter.name,
       kind: adapter.kind,
