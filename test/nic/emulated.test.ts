@@ -15,6 +15,10 @@ import {
   setParameter,
   unload,
 } from '../../src/client/index.ts';
+import { drop, hang } from '../../src/nic/linux/hang.ts';
+import * as programs from '../../src/nic/linux/programs.ts';
+import * as bpf from '../../src/os/linux/bpf.ts';
+import * as libc from '../../src/os/linux/libc.ts';
 import {
   frame,
   markOf,
@@ -201,6 +205,25 @@ describe('emulated mode', { skip: NO_NETWORK, timeout: 300_000 }, () => {
         assert.equal((await portInfo('netmap:v0')).rxRings, 1);
       }
     });
+  });
+
+  test("beside an XDP program of somebody else's, which AF_XDP cannot be: refused with what to do, offloads as they were", async () => {
+    machine.run('ethtool', '-K', 'v0', 'gro', 'on');
+    const map = bpf.createSocketMap(1);
+    const { index } = (await interfaces()).find(({ name }) => name === 'v0')!;
+    // It has no socket to bring frames to: all pass.
+    const code = programs.receive(map);
+    const link = hang('be there', bpf.PROG_XDP, bpf.ATTACH_XDP, index, code, bpf.XDP_SKB_MODE);
+    await setParameter('admode', 0);
+    await refuses(open('netmap:v0'), 'EEXIST', /admode=3/);
+    assert.match(machine.run('ethtool', '-k', 'v0'), /generic-receive-offload: on/);
+    await setParameter('admode', 3);
+    await using([open('netmap:v0'), open('netmap:v1')], async (a, b) => {
+      send(b, [frame({ mark: 1 })]);
+      assert.equal(markOf((await take(a, 1))[0]!.bytes), 1);
+    });
+    drop(link);
+    libc.closeFd(map);
   });
 
   test('chosen where AF_XDP takes no buffers of that size, and said so; H10: not with admode=1', async () => {

@@ -82,7 +82,12 @@ export class AfXdp implements Device {
     if (on === this.#receiving.has(index)) return;
     if (on) {
       withoutOffloads(this.#interface, this.#keep);
-      this.#attach();
+      try {
+        this.#attach();
+      } catch (error) {
+        restoreOffloads(this.#interface, this.#keep);
+        throw error;
+      }
       bpf.setSocket(this.#map, index, this.#queues.get(index)!.fd);
       this.#receiving.add(index);
       return;

@@ -58,22 +58,32 @@ export class Emulated implements Device {
   }
 
   setReceive(_index: number, on: boolean): void {
-    if (on === this.#cut >= 0) return;
+    const receives = this.#cut >= 0;
+    if (on === receives) return;
+    if (!on) {
+      this.#keep.gone('receive');
+      this.#cut = drop(this.#cut);
+      this.#hearNothing();
+      return;
+    }
     const { index, name } = this.#interface;
     const { fd } = this.#queue!;
-    if (on) {
-      withoutOffloads(this.#interface, this.#keep);
+    withoutOffloads(this.#interface, this.#keep);
+    try {
       packet.passOver(fd, programs.UP_MARK);
       packet.bindPacketSocket(fd, index, true);
       const purpose = `keep the frames that come on "${name}" from the host`;
       this.#cut = this.#keep.fd('receive', () =>
         hang(purpose, bpf.PROG_SCHED_CLS, bpf.ATTACH_TCX_INGRESS, index, programs.onlyUp()),
       );
-      return;
+    } catch (error) {
+      this.#hearNothing();
+      throw error;
     }
-    this.#keep.gone('receive');
-    this.#cut = drop(this.#cut);
-    packet.passOver(fd, undefined);
+  }
+
+  #hearNothing(): void {
+    packet.passOver(this.#queue!.fd, undefined);
     restoreOffloads(this.#interface, this.#keep);
   }
 
