@@ -18,24 +18,21 @@ import {
   listInterfaces,
   openDevice,
   openEndpoint,
-  type Queue,
   ringsOf,
   wireQueue,
 } from '../nic/index.ts';
-import { os } from '../os/index.ts';
 import type { RegisterReply, RegisterRequest } from '../protocol/messages.ts';
-import type { NicPort, OpenQueue } from './adapter.ts';
+import type { NicPort } from './adapter.ts';
 import type { NicRecord } from './journal.ts';
 import { GLOBAL_REGION, type Region, type State } from './memory.ts';
+import { NicQueues, queueOf } from './nic-queues.ts';
 import { NicWatch } from './nic-watch.ts';
 import type { Parameters } from './parameters.ts';
 import { nicGeometry, type PortSizes } from './plan.ts';
 import { PortTable } from './port-table.ts';
-import { emptyRing, isHost, type Ring, stockRing, transmits } from './rings.ts';
+import { isHost, type Ring } from './rings.ts';
 import { range, type Stock, Undo } from './stock.ts';
 
-/** In the syncs that the module itself runs. */
-const MODULE_TOKEN = 0xffffffff;
 /** Value of the parameter admode. */
 const EMULATED = 3;
 
@@ -44,8 +41,8 @@ export class NicPorts {
   readonly all = new Map<number, NicPort>();
   readonly #stock: Stock;
   readonly #parameters: Parameters;
-  readonly #dataPlane: DataPlane;
   readonly #system: number;
+  readonly #queues: NicQueues;
   /** Names of interfaces that are made for the host when they are opened, and gone when they are closed. */
   readonly endpoints = new Set<string>();
   /** Taken over, and not brought in line with their users yet. */
@@ -58,7 +55,7 @@ export class NicPorts {
     this.#stock = stock;
     this.#system = system;
     this.#parameters = parameters;
-    this.#dataPlane = dataPlane;
+    this.#queues = new NicQueues(stock, parameters, dataPlane);
     this.watch = new NicWatch(this.all, stock.memory.arena, dataPlane);
     parameters.watch('fwd', () => this.#showForwarding());
   }
@@ -88,12 +85,7 @@ export class NicPorts {
   }
 
   #showForwarding(): void {
-    for (const port of this.all.values()) for (const ring of port.rx) this.#showForwardingOf(port, ring);
-  }
-
-  #showForwardingOf(port: NicPort, ring: Ring): void {
-    const at = port.state.mapping.address + ring.kringOfs + st.KR_FORWARDS;
-    this.#stock.memory.arena.view.setUint32(at, this.#parameters.get('fwd'), true);
+    for (const port of this.all.values()) for (const ring of port.rx) this.#queues.showForwarding(port, ring);
   }
 
   /**
@@ -191,7 +183,7 @@ export class NicPorts {
   destroy(port: NicPort): void {
     this.all.delete(port.interface.index);
     if (this.all.size === 0) this.watch.end();
-    for (const index of [...port.queues.keys()]) this.#close(port, index);
+    for (const index of [...port.queues.keys()]) this.#queues.close(port, index);
     port.device.close();
     this.#stock.releaseRings(port.region, [...port.tx, ...port.rx]);
     this.#stock.memory.releaseRegion(port.region);
@@ -205,14 +197,14 @@ export class NicPorts {
     const used = (rings: readonly Ring[], index: number) => (rings[index]?.users ?? 0) > 0;
     const queues = range(Math.max(port.tx.length, port.rx.length));
     for (const index of queues) {
-      if (used(port.tx, index) || used(port.rx, index)) this.#open(port, index);
+      if (used(port.tx, index) || used(port.rx, index)) this.#queues.open(port, index);
     }
     for (const index of queues) {
       if (index < device.rings) device.setReceive(index, used(port.rx, index));
     }
     device.setEgress(egressOf(port));
     for (const index of queues) {
-      if (!used(port.tx, index) && !used(port.rx, index)) this.#close(port, index);
+      if (!used(port.tx, index) && !used(port.rx, index)) this.#queues.close(port, index);
     }
   }
 
@@ -317,107 +309,12 @@ export class NicPorts {
       lent: { memory: memory.arena.memory, system: this.#system },
     };
   }
-
-  #open(port: NicPort, index: number): void {
-    if (port.queues.has(index)) return;
-    const { memory } = this.#stock;
-    const { region } = port;
-    const rings = pairOf(port, index);
-    Undo.around((undo) => {
-      for (const ring of rings) {
-        stockRing(memory, region, port.state, ring, port.port.index);
-        undo.push(() => emptyRing(memory, region, ring));
-      }
-      const open: OpenQueue = { queue: queueOf(port, index), slot: memory.takeDeviceSlot() };
-      port.queues.set(index, open);
-      for (const ring of rings) this.#show(port, ring, open);
-      if (open.queue.fill && port.rx[index]) this.#post(port, port.rx[index], open);
-    });
-  }
-
-  #close(port: NicPort, index: number): void {
-    const open = port.queues.get(index);
-    if (!open) return;
-    port.queues.delete(index);
-    this.#stock.memory.releaseDeviceSlot(open.slot);
-    const nth = index - port.device.rings;
-    if (nth >= 0) port.device.closeHost(nth);
-    else port.device.closeQueue(index);
-    for (const ring of pairOf(port, index)) emptyRing(this.#stock.memory, port.region, ring);
-  }
-
-  /** Tells a kring where its queue's rings are. */
-  #show(port: NicPort, ring: Ring, { queue, slot }: OpenQueue): void {
-    const { view } = this.#stock.memory.arena;
-    const kring = port.state.mapping.address + ring.kringOfs;
-    this.#showForwardingOf(port, ring);
-    for (const [at, value] of [
-      [st.KR_QUEUE_SLOT, slot],
-      [st.KR_FRAME_SIZE, queue.frameSize ?? 0],
-      [st.KR_ASLEEP, queue.server?.asleep ?? 0],
-    ] as const)
-      view.setUint32(kring + at, value, true);
-    if (queue.terms) {
-      const { bufAddress, headroom, chain, longest } = queue.terms;
-      for (const [at, value] of [
-        [st.KR_BUF_ADDRESS, bufAddress],
-        [st.KR_HEADROOM, headroom],
-        [st.KR_CHAIN, chain],
-        [st.KR_LONGEST, longest],
-      ] as const)
-        view.setUint32(kring + at, value, true);
-    }
-    const [frames, back] = transmits(ring) ? [queue.tx, queue.completion] : [queue.rx, queue.fill];
-    for (const [at, layout] of [
-      [st.KR_FRAMES, frames],
-      [st.KR_BACK, back],
-    ] as const) {
-      if (!layout) continue;
-      view.setUint32(kring + at + st.RL_PRODUCER, layout.producer, true);
-      view.setUint32(kring + at + st.RL_CONSUMER, layout.consumer, true);
-      view.setUint32(kring + at + st.RL_DESC, layout.desc, true);
-      view.setUint32(kring + at + st.RL_MASK, layout.entries - 1, true);
-    }
-  }
-
-  /** Gives the kernel its first buffers, so that frames find some before the application's first sync. */
-  #post(port: NicPort, ring: Ring, { queue, slot }: OpenQueue): void {
-    const { memory } = this.#stock;
-    const { arena } = memory;
-    const mapping = arena.mapDevice(slot, queue.size, (address) => mapQueue(queue, address));
-    try {
-      const state = port.state.mapping.address;
-      memory.withRegion(port.region, () => {
-        const answer = this.#dataPlane.nicRxSync(state, state + ring.kringOfs, MODULE_TOKEN);
-        if (answer & st.SYNC_KICK) os.ring(queue.server!.bell);
-      });
-    } finally {
-      arena.unmapDevice(mapping);
-    }
-  }
-}
-
-/** The queue behind the rings of an index, opened if it is not. */
-function queueOf({ device, state, tx, rx }: NicPort, index: number): Queue {
-  const address = (ring: Ring | undefined) => (ring ? state.mapping.address + ring.kringOfs : 0);
-  const krings = { tx: address(tx[index]), rx: address(rx[index]) };
-  const nth = index - device.rings;
-  return nth >= 0 ? device.openHost(nth, krings) : device.openQueue(index, krings);
 }
 
 /** As many host rings as are asked for, within limits. */
 function hostRingsFor({ tx, rx }: HostRings): HostRings {
   const atMost = (count: number) => Math.min(count || 1, NM_BDG_MAXRINGS);
   return { tx: atMost(tx), rx: atMost(rx) };
-}
-
-/** Rings of a queue, of one direction where the other has fewer. */
-function pairOf({ rx, tx }: NicPort, index: number): Ring[] {
-  return [rx[index], tx[index]].filter((ring) => ring !== undefined);
-}
-
-function mapQueue({ fd, parts }: Queue, address: number): boolean {
-  return parts.every(({ at, size, pageOffset }) => os.mapDevice(fd, address + at, size, pageOffset));
 }
 
 /** The host is cut off once all of the NIC's TX rings are bound; its frames go to the host ring, if that is bound. */

@@ -114,14 +114,16 @@ export function stockRing(memory: Memory, region: Region, state: State, ring: Ri
   writeKring(memory.arena.view, state.mapping.address + ring.kringOfs, ring, region, port);
 }
 
-/** Takes its buffers from it again. */
-export function emptyRing(memory: Memory, region: Region, ring: Ring): void {
+/** Takes its buffers from a NIC's ring again, those that the kernel had too. */
+export function emptyRing(memory: Memory, region: Region, state: State, ring: Ring): void {
   const { view } = memory.arena;
   memory.withRegion(region, (base) => {
     const slots = base + ring.ringOfs + abi.RING_SLOTS;
-    readBuffers(view, base + ring.ringOfs, ring.slots).forEach((index, i) => {
+    const notes = notesAt(view, state, ring);
+    buffersOf(view, base, state, ring).forEach((index, i) => {
       region.bufs.release(index, abi.NM_RESERVED_BUFS);
       view.setUint32(slots + i * abi.SLOT_SIZE, 0, true);
+      view.setUint32(notes + 4 * i, 0, true);
     });
   });
 }
@@ -144,12 +146,17 @@ export function claimRing(view: DataView, base: number, region: Region, ring: Ri
   }
 }
 
-/** Buffers of a NIC's ring: in its slots, and with the kernel, as noted slot by slot in private memory. */
+/** Buffers of a NIC's ring, slot by slot; which one the kernel has of a slot is noted in private memory. */
 export function buffersOf(view: DataView, base: number, state: State, ring: Ring): number[] {
-  const kring = state.mapping.address + ring.kringOfs;
-  const noted = state.mapping.address + view.getUint32(kring + st.KR_READY_OFS, true);
-  const withKernel = Array.from({ length: ring.slots }, (_, i) => view.getUint32(noted + 4 * i, true));
-  return [...readBuffers(view, base + ring.ringOfs, ring.slots), ...withKernel];
+  const notes = notesAt(view, state, ring);
+  return readBuffers(view, base + ring.ringOfs, ring.slots).map(
+    (index, i) => view.getUint32(notes + 4 * i, true) || index,
+  );
+}
+
+function notesAt(view: DataView, state: State, ring: Ring): number {
+  const { address } = state.mapping;
+  return address + view.getUint32(address + ring.kringOfs + st.KR_READY_OFS, true);
 }
 
 function readBuffers(view: DataView, ringAt: number, slots: number): number[] {
