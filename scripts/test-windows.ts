@@ -25,7 +25,7 @@ const SUITES = [
   'windows/system',
   'xdp/driver',
 ];
-/** Only by name: it starts hundreds of programs, which takes Wine a quarter of an hour. */
+/** Only by name: it starts hundreds of programs, which takes Wine ten minutes. */
 const ON_REQUEST = ['conformance/integration'];
 const LIMIT_MS = 180_000;
 const LIMIT_ON_REQUEST_MS = 1_800_000;

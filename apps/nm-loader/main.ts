@@ -109,7 +109,7 @@ const commands: Readonly<Record<string, Command>> = {
         const state = up ? 'up' : 'down';
         const group = installedFor === undefined ? '' : ` installed for group ${installedFor}`;
         console.log(
-          `${index} ${name} ${mac || '-'} mtu ${mtu} ${state} queues ${txQueues}/${rxQueues} driver ${driver || '-'} mode ${bestMode}${group}`,
+          `${index} ${name} ${mac || '-'} mtu ${mtu} ${state} queues ${txQueues || '?'}/${rxQueues || '?'} driver ${driver || '-'} mode ${bestMode}${group}`,
         );
         for (const { cause, remedy } of obstacles) console.log(`    ${cause}: ${remedy}`);
       }

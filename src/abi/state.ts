@@ -118,7 +118,7 @@ export const ORPHAN_REASONS = [
   'its interface is gone',
   'frames of the MTU that its interface has now are longer than a buffer',
   'its interface has another number of queues now',
-  'its driver has given the queue up: the interface is gone, or has another MTU now',
+  'its queue was given up: the interface is gone or has another MTU now, or a program broke its rings',
   'the module that served its queues is gone',
 ];
 

@@ -92,15 +92,13 @@ function giveUp(open: Open): void {
   }
 }
 
-/** @returns whether anything moved */
-function serve(open: Open): boolean {
+/** Does something for a queue that is alive; one that throws is not any more. */
+function attempt(open: Open, what: (open: Open) => boolean): boolean {
   if (open.dead) return false;
   try {
-    const found = open.served.serve();
-    if (found & FRAMES_CAME) wake(open.krings.rx);
-    if (found & FRAMES_SENT) wake(open.krings.tx);
+    const done = what(open);
     if (open.served.failed) giveUp(open);
-    return (found & MOVED) !== 0;
+    return done;
   } catch (error) {
     if (!open.served.failed) console.error(error);
     giveUp(open);
@@ -108,13 +106,21 @@ function serve(open: Open): boolean {
   }
 }
 
+/** @returns whether anything moved */
+function serve({ served, krings }: Open): boolean {
+  const found = served.serve();
+  if (found & FRAMES_CAME) wake(krings.rx);
+  if (found & FRAMES_SENT) wake(krings.tx);
+  return (found & MOVED) !== 0;
+}
+
+const all = (what: (open: Open) => boolean) => [...queues.values()].map((open) => attempt(open, what));
+
 /** Blocks until there is something to do. */
 function sleep(): void {
-  const living = [...queues.values()].filter(({ dead }) => !dead);
-  let asked = false;
-  for (const { served } of living) if (served.fallAsleep()) asked = true;
+  const asked = all(({ served }) => served.fallAsleep()).includes(true);
   if (!asked) {
-    const sockets = living.flatMap(({ served }) => served.sockets);
+    const sockets = [...queues.values()].flatMap(({ served, dead }) => (dead ? [] : served.sockets));
     const fds = new DataView(new ArrayBuffer((sockets.length + 1) * 8));
     [bellFd, ...sockets.map(({ event }) => event)].forEach((fd, i) => {
       fds.setInt32(i * 8, fd, true);
@@ -126,7 +132,7 @@ function sleep(): void {
     });
     os.drainBell(bellFd);
   }
-  for (const { served } of living) served.wakeUp();
+  for (const { served } of queues.values()) served.wakeUp();
 }
 
 while (Atomics.load(words, ENDING) === 0) {
@@ -137,8 +143,6 @@ while (Atomics.load(words, ENDING) === 0) {
     Atomics.notify(words, ANSWERED);
     continue;
   }
-  let moved = false;
-  for (const open of queues.values()) if (serve(open)) moved = true;
-  if (!moved) sleep();
+  if (!all(serve).includes(true)) sleep();
 }
 process.exit();

@@ -10,7 +10,7 @@ export interface Interface {
   /** With a carrier. */
   readonly running: boolean;
   readonly loopback: boolean;
-  /** Queues in use, each way. */
+  /** Queues in use, each way; 0 where the system does not tell. */
   readonly txQueues: number;
   readonly rxQueues: number;
 }

@@ -51,8 +51,10 @@ async function functional(...args: string[]): Promise<number | null> {
 async function hold(...ports: string[]): Promise<void> {
   for (const port of ports) assert.equal(await functional('-i', port), 0, `holding ${port}`);
 }
+/** Seconds in which the other program starts. */
+const START = '30';
 const rx = (port: string, frames: Frames, ...more: string[]) =>
-  functional('-i', port, '-r', spec(frames), '-q', ...more);
+  functional('-i', port, '-r', spec(frames), '-q', '-T', START, ...more);
 const tx = (port: string, frames: Frames, ...more: string[]) =>
   functional('-i', port, '-t', spec(frames), '-q', ...more);
 
@@ -118,7 +120,7 @@ async function exclusive(name: string): Promise<void> {
   assert.equal(await functional('-I', `${name}/x`), 1);
 }
 
-describe('spec apps §8.5', { timeout: 600_000 }, () => {
+describe('spec apps §8.5', { timeout: 1_800_000 }, () => {
   scenario('001 exclusive open, ephemeral', undefined, () => exclusive('vale0:v0'));
   scenario('002 exclusive open, persistent', undefined, async () => {
     await persistent('v0');

@@ -3,7 +3,7 @@
 
 import type { Interface } from '../../src/os/interfaces.ts';
 
-const common = { up: true, running: true, loopback: false, txQueues: 1, rxQueues: 1 };
+const common = { up: true, running: true, loopback: false, txQueues: 0, rxQueues: 0 };
 
 export const INTERFACES: readonly Interface[] = [
   { ...common, index: 101, name: 'Ethernet', mac: '02:00:00:00:00:65', mtu: 1500 },

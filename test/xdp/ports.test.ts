@@ -264,18 +264,17 @@ describe('the host stack', { timeout: 300_000 }, () => {
 });
 
 describe('programs', { timeout: 300_000 }, () => {
-  test('pkt-gen to pkt-gen', async () => {
+  test('pkt-gen to pkt-gen, which counts what arrives: a wire waits for nobody', async () => {
     const rx = new Program('pkt-gen', ['-i', 'netmap:eth102', '-f', 'rx', '-n', '20000', '-w', '0']);
     await until(
       async () => (await status()).ports.some(({ name }) => name === 'Ethernet 2'),
       'eth102 to be open',
     );
-    const tx = await run('pkt-gen', ['-i', 'netmap:eth101', '-f', 'tx', '-n', '40000', '-w', '0']);
-    assert.equal(tx.code, 0, tx.stderr);
-    assert.match(tx.stdout, /Sent 40000 packets/);
+    const tx = new Program('pkt-gen', ['-i', 'netmap:eth101', '-f', 'tx', '-w', '0']);
     const { code, stdout, stderr } = await rx.ended;
+    await tx.stop();
     assert.equal(code, 0, stderr);
-    assert.match(stdout, /Received 20\d\d\d packets/);
+    assert.match(stdout, /Received 2\d{4} packets/);
   });
 
   test('nm-loader interfaces: one cause and one remedy a line, as Windows wants them', async () => {
@@ -284,7 +283,7 @@ describe('programs', { timeout: 300_000 }, () => {
     const lines = stdout.trim().split(/\r?\n/);
     assert.equal(
       lines[1],
-      '102 Ethernet 2 02:00:00:00:00:66 mtu 1500 up queues 1/1 driver Fake Ethernet Adapter mode generic',
+      '102 Ethernet 2 02:00:00:00:00:66 mtu 1500 up queues ?/? driver Fake Ethernet Adapter mode generic',
     );
     assert.deepEqual(lines.slice(3), [
       '    it is down: netsh interface set interface "Ethernet 3" enabled',
@@ -301,7 +300,7 @@ test('an interface that goes away: POLLERR, and the other one works on', { timeo
       poll([target], 100);
       return (target.revents & 8) !== 0;
     }, 'POLLERR');
-    assert.match(b.dead!, /driver has given the queue up/);
+    assert.match(b.dead!, /queue was given up/);
     send(a, [ether({ mark: 1 })]);
     await until(() => {
       a.txSync();

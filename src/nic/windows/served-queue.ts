@@ -20,8 +20,10 @@ export const FRAMES_CAME = 1;
 export const FRAMES_SENT = 2;
 export const MOVED = 4;
 
-/** Rounds in which frames that are to be sent are pushed before a queue is closed. */
-const LAST_ROUNDS = 1000;
+/** So long a queue that is closed still has what was accepted sent. */
+const LAST_MS = 100;
+/** What nobody wakes: to wait by the clock. */
+const NEVER = new Int32Array(new SharedArrayBuffer(4));
 
 export class ServedQueue {
   readonly mirror: Mirror;
@@ -92,9 +94,21 @@ export class ServedQueue {
 
   close(): void {
     this.receive(false);
-    // What was accepted goes out.
-    for (let i = 0; i < LAST_ROUNDS && !this.failed && this.serve() & MOVED; i++);
+    try {
+      this.#sendLast();
+    } catch {
+      // Its users broke a ring, or the driver has given it up: there is nothing to save.
+    }
     this.#closeSockets();
+  }
+
+  #sendLast(): void {
+    const deadline = performance.now() + LAST_MS;
+    while (!this.failed && performance.now() < deadline) {
+      if (this.serve() & MOVED) continue;
+      if (this.sockets[0]!.tx!.filled === 0) return;
+      Atomics.wait(NEVER, 0, 0, 1);
+    }
   }
 
   #closeSockets(): void {

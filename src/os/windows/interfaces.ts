@@ -54,8 +54,8 @@ export function listInterfaces(): Interface[] {
       up: row.readUInt32LE(ROW_ADMIN_STATUS) === STATUS_UP,
       running: row.readUInt32LE(ROW_OPER_STATUS) === STATUS_UP,
       loopback: row.readUInt32LE(ROW_TYPE) === TYPE_LOOPBACK,
-      txQueues: 1,
-      rxQueues: 1,
+      txQueues: 0,
+      rxQueues: 0,
     };
   });
 }

@@ -157,7 +157,8 @@ const EA_NAME_OFS = 8;
 const EA_HEADER_SIZE = 12;
 const OPEN_PACKET_SIZE = 12;
 const PACKET_MAJOR = 1;
-const API_VERSION = 2;
+/** The first whose calls are these, without the driver's DLL. */
+const API_VERSION = 3;
 
 /**
  * The attribute that says what is to be opened.

@@ -137,22 +137,27 @@ function outcomeOf(socket: number): number {
   return w.addressOf(outcome);
 }
 
+/** No device, path or driver of that name. */
+const NOT_THERE: ReadonlySet<number> = new Set([0xc0000034, 0xc000003a, 0xc000000e]);
 const INSTALL =
-  'take the package XDP-for-Windows.Runtime from nuget.org and, as administrator, run its "xdp-setup.ps1 -Install xdp"';
+  'take the package XDP-for-Windows.Runtime (1.3 or later) from nuget.org and, as administrator, run its "xdp-setup.ps1 -Install xdp"';
 
 export const driver: api.XdpDriver = {
   missing() {
-    const { handle, status } = tryOpen(api.openAttribute(api.OBJECT_XSK));
+    const opened = tryOpen(api.openAttribute(api.OBJECT_XSK));
+    const status = opened.status >>> 0;
     if (status === 0) {
-      w.CloseHandle(handle);
+      w.CloseHandle(opened.handle);
       return undefined;
     }
-    if (ERRNO.get(status >>> 0) === 'EPERM')
+    if (NOT_THERE.has(status)) return { cause: 'XDP-for-Windows is not installed', remedy: INSTALL };
+    if (ERRNO.get(status) === 'EPERM')
       return {
         cause: 'XDP-for-Windows lets administrators in only',
         remedy: 'run netmapd as one, or have one run "xdpcfg.exe SetDeviceSddl" for this user',
       };
-    return { cause: 'XDP-for-Windows is not installed', remedy: INSTALL };
+    const found = `XDP-for-Windows refuses a socket with status 0x${status.toString(16)}`;
+    return { cause: found, remedy: INSTALL };
   },
 
   createSocket: () => open(api.openAttribute(api.OBJECT_XSK), 'make an XDP socket'),
