@@ -103,9 +103,6 @@ async function sendFromInterface(options: PktGenOptions): Promise<void> {
   options.smac = parseMac(nic.mac);
 }
 
-/** Between two looks at whether the port's interface is still what it was. */
-const WATCH_MS = 100;
-
 function sends(fn: FunctionName): boolean {
   return fn === 'tx' || fn === 'txseq';
 }
@@ -160,12 +157,12 @@ async function supervise(options: PktGenOptions, port: Port, busy: boolean, coun
   };
   process.on('SIGINT', stop);
   process.on('SIGTERM', stop);
-  const timer = setInterval(() => reporter.period(), options.reportMs);
-  const watch = setInterval(() => {
+  const timer = setInterval(() => {
+    reporter.period();
     if (port.dead === undefined || board.cancelled) return;
     D('main', `${options.ifname} has come to its end: ${port.dead}`);
     board.cancel();
-  }, WATCH_MS);
+  }, options.reportMs);
   const unlimited = count === 0 || options.fn === 'txseq';
   const ends = Array.from({ length: options.threads }, (_, thread) =>
     finished({
@@ -179,7 +176,6 @@ async function supervise(options: PktGenOptions, port: Port, busy: boolean, coun
   );
   const failures = (await Promise.all(ends)).filter((ok) => !ok).length;
   clearInterval(timer);
-  clearInterval(watch);
   process.off('SIGINT', stop);
   process.off('SIGTERM', stop);
   reporter.period();
