@@ -192,8 +192,12 @@ function lockFile(path: string): number {
   }
 }
 
-/** Descriptors of `pids` that are memfds whose link satisfies `wanted`. */
+/**
+ * Descriptors of `pids` that are memfds whose link satisfies `wanted`.  Anybody can give a memfd such a name, and keep it
+ * where a process of ours, or of root's, has it open: what counts is who made it.
+ */
 function memfds(pids: readonly (number | string)[], wanted: (link: string) => boolean): ObjectRef[] {
+  const makers = [0, process.getuid!()];
   const found: ObjectRef[] = [];
   for (const pid of pids) {
     let fds: string[] = [];
@@ -207,6 +211,7 @@ function memfds(pids: readonly (number | string)[], wanted: (link: string) => bo
       try {
         if (!wanted(fs.readlinkSync(path))) continue;
         const stat = fs.statSync(path);
+        if (!makers.includes(stat.uid)) continue;
         found.push({ pid: Number(pid), fd: Number(fd), ino: stat.ino >>> 0, size: stat.size });
       } catch {
         // Closed between the listing and the look.
@@ -251,8 +256,9 @@ function defaultDirectory(env: NodeJS.ProcessEnv): string {
 
 function ownDirectory(directory: string): void {
   fs.mkdirSync(directory, { recursive: true, mode: 0o700 });
-  const stat = fs.statSync(directory);
-  if (stat.uid !== process.getuid!()) throw new Error(`it belongs to uid ${stat.uid}`);
+  // A link of somebody else's could lead to any directory of ours.
+  for (const { uid } of [fs.lstatSync(directory), fs.statSync(directory)])
+    if (uid !== process.getuid!()) throw new Error(`it belongs to uid ${uid}`);
   fs.accessSync(directory, fs.constants.W_OK | fs.constants.X_OK);
 }
 
