@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import type net from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { NetmapError } from '../abi/errors.ts';
-import { ensureDirectory, runtimeDirectory, socketPath } from '../protocol/directory.ts';
+import { checkDefault, ensureDirectory, runtimeDirectory, socketPath } from '../protocol/directory.ts';
 import { connectLocally } from './local-socket.ts';
 
 const MAIN = fileURLToPath(new URL('../module/main.js', import.meta.url));
@@ -10,8 +10,24 @@ const MAIN = fileURLToPath(new URL('../module/main.js', import.meta.url));
 /** Seconds that a module started on demand outlives its last client. */
 const IDLE_SECONDS = 5;
 
-/** A connection to the module of a directory, or undefined if none answers there. */
-export function connect(directory: string): Promise<net.Socket | undefined> {
+/** As long as somebody waits for a place among those who are waiting to be let in. */
+const QUEUE_MS = 10_000;
+
+/** A connection to the module of a directory, or undefined if none answers there. @throws NetmapError EPERM, EACCES. */
+export async function connect(directory: string): Promise<net.Socket | undefined> {
+  checkDefault(directory);
+  for (const giveUp = performance.now() + QUEUE_MS; ; ) {
+    try {
+      return await tryToConnect(directory);
+    } catch (error) {
+      if ((error as NetmapError).code !== 'EAGAIN' || performance.now() > giveUp) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}
+
+/** @throws NetmapError EPERM, EACCES; EAGAIN: there are too many at the door. */
+function tryToConnect(directory: string): Promise<net.Socket | undefined> {
   return new Promise((resolve, reject) => {
     const socket = connectLocally(socketPath(directory));
     if (!socket) return resolve(undefined);
@@ -29,7 +45,12 @@ export function connect(directory: string): Promise<net.Socket | undefined> {
           ),
         );
       else
-        reject(new NetmapError('EACCES', `Cannot reach the netmap module in ${directory}: ${error.message}`));
+        reject(
+          new NetmapError(
+            error.code === 'EAGAIN' ? 'EAGAIN' : 'EACCES',
+            `Cannot reach the netmap module in ${directory}: ${error.message}`,
+          ),
+        );
     });
   });
 }

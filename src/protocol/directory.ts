@@ -32,6 +32,19 @@ export function isForeign(directory: string): boolean {
   return stat !== undefined && stat.uid !== uid;
 }
 
+/**
+ * Refuses a directory that ought to be ours, since the environment names no other, and is somebody else's: who makes it
+ * before us, where everybody may, would be given our frames.
+ * @throws NetmapError EACCES.
+ */
+export function checkDefault(directory: string, env: NodeJS.ProcessEnv = process.env): void {
+  if (env['NETMAP_DIR'] || directory !== os.defaultDirectory(env) || !isForeign(directory)) return;
+  throw new NetmapError(
+    'EACCES',
+    `Cannot use runtime directory ${directory}: it belongs to another user; remove it, or set NETMAP_DIR to the directory of the module that you mean`,
+  );
+}
+
 /** Makes the directory if need be.  @throws NetmapError EACCES: not ours, or no permission. */
 export function ensureDirectory(directory: string): void {
   try {
