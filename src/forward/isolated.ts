@@ -1,5 +1,6 @@
 // A thread of the module that runs the syncs of isolated clients, all of them: each asks through a page of its own
-// (abi/isolated.ts), the thread looks at the pages in turn, and sleeps when nobody has asked for a while.
+// (abi/isolated.ts), the thread looks at the pages in turn, and sleeps when nobody has asked for a while.  Users take
+// turns, however many ports each of them has.
 
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import * as is from '../abi/isolated.ts';
@@ -21,11 +22,17 @@ const ROUNDS = 16;
 const KICKS = 32;
 /** A thread that blocks for ever could not be ended with its process. */
 const LONGEST_SLEEP_MS = 3000;
+/** After so long it is another user's turn. */
+const SLICE_MS = 0.2;
 const POLLIN = 1;
 const POLLOUT = 4;
 const SAFE_BITS = st.SYNC_REINIT | st.SYNC_ERROR | st.SYNC_BUSY;
 
+/** The bell that rings of all guests are armed with. */
+let threadBell: ReturnType<Port['runtime']['bells']['create']> | undefined;
+
 interface Lane {
+  readonly guest: Guest;
   readonly ring: Ring;
   readonly transmits: boolean;
   /** Word of the lane in the arena. */
@@ -42,9 +49,15 @@ class Guest {
   readonly bell: number;
   readonly #page: { address: number; size: number };
   readonly #words: Int32Array;
+  /** Its line's other end is closed: nothing comes from there any more, and poll(2) would say so for ever. */
+  hungUp = false;
+  /** A sync has thrown, which none should: nothing more is done for it, and nobody else is the worse for it. */
+  #broken = false;
 
+  /** @throws NetmapError EMFILE, ENFILE, ENOMEM. */
   constructor(port: Port, { page, line, bell }: IsolatedTask) {
-    const { arena } = port.runtime;
+    const { arena, bells, token } = port.runtime;
+    threadBell ??= bells.create(token);
     this.port = port;
     this.line = line;
     this.bell = bell;
@@ -54,6 +67,7 @@ class Guest {
     const [out, into] = [port.waitFds('out'), port.waitFds('in')];
     const transmitting = port.txRings.length;
     this.lanes = [...port.txRings, ...port.rxRings].map((ring, i) => ({
+      guest: this,
       ring,
       transmits: i < transmitting,
       at: first + i * (is.LANE_SIZE / 4),
@@ -62,19 +76,15 @@ class Guest {
     }));
   }
 
-  /** Does what is asked for. @returns true if anything was. */
-  serve(): boolean {
+  /** Does what a lane asks for. @returns true if it did ask. */
+  serve(lane: Lane): boolean {
     const words = this.#words;
-    let served = false;
-    for (const lane of this.lanes) {
-      const asked = Atomics.load(words, lane.at + is.LANE_ASKED / 4);
-      if (asked === words[lane.at + is.LANE_DONE / 4]) continue;
-      words[lane.at + is.LANE_ANSWER / 4] = this.#grant(lane, words[lane.at + is.LANE_WISH / 4]!);
-      Atomics.store(words, lane.at + is.LANE_DONE / 4, asked);
-      if (Atomics.load(words, lane.at + is.LANE_WAITS / 4) !== 0) os.ring(this.line);
-      served = true;
-    }
-    return served;
+    const asked = Atomics.load(words, lane.at + is.LANE_ASKED / 4);
+    if (asked === words[lane.at + is.LANE_DONE / 4]) return false;
+    words[lane.at + is.LANE_ANSWER / 4] = this.#answer(lane, words[lane.at + is.LANE_WISH / 4]!);
+    Atomics.store(words, lane.at + is.LANE_DONE / 4, asked);
+    if (Atomics.load(words, lane.at + is.LANE_WAITS / 4) !== 0) os.ring(this.line);
+    return true;
   }
 
   get asks(): boolean {
@@ -110,13 +120,25 @@ class Guest {
     await this.port.close();
   }
 
+  #answer(lane: Lane, wish: number): number {
+    if (!this.#broken) {
+      try {
+        return this.#grant(lane, wish);
+      } catch (error) {
+        console.error(error);
+        this.#broken = true;
+      }
+    }
+    return wish === is.WISH_ARM ? 0 : st.SYNC_ERROR;
+  }
+
   #grant(lane: Lane, wish: number): number {
     const { ring } = lane;
     switch (wish) {
       case is.WISH_ARM:
         if (lane.transmits && this.port.waitsByClock) return 0;
         lane.armed = true;
-        return this.port.runtime.dataPlane.armBell(ring.kring, bellOf(this.port).id) ? 1 : 0;
+        return this.port.runtime.dataPlane.armBell(ring.kring, threadBell!.id) ? 1 : 0;
       case is.WISH_DROPS: {
         const { bytes } = this.port.runtime.arena;
         const from = ring.kring + st.KR_DROPS;
@@ -136,24 +158,46 @@ class Guest {
   }
 }
 
-type ThreadBell = ReturnType<Port['runtime']['bells']['create']>;
-let threadBell: ThreadBell | undefined;
+/** The clients of one user. */
+class User {
+  #lanes: Lane[] = [];
+  #next = 0;
 
-/** The bell that rings of all guests are armed with. */
-function bellOf({ runtime }: Port): ThreadBell {
-  threadBell ??= runtime.bells.create(runtime.token);
-  return threadBell;
+  add(guest: Guest): void {
+    this.#lanes.push(...guest.lanes);
+  }
+
+  /** @returns whether any are left */
+  remove(guest: Guest): boolean {
+    this.#lanes = this.#lanes.filter((lane) => lane.guest !== guest);
+    return this.#lanes.length > 0;
+  }
+
+  /** Serves each lane once, from where it left off, for a slice of time at most. @returns true if one has asked */
+  serve(): boolean {
+    const over = performance.now() + SLICE_MS;
+    let served = false;
+    for (let left = this.#lanes.length; left > 0; left--) {
+      if (this.#next >= this.#lanes.length) this.#next = 0;
+      const lane = this.#lanes[this.#next++]!;
+      if (!lane.guest.serve(lane)) continue;
+      served = true;
+      if (performance.now() > over) break;
+    }
+    return served;
+  }
 }
 
 const { directory, pass, controlFd } = workerData as ThreadData;
 const guests = new Map<number, Guest>();
+const users = new Map<number, User>();
 let lastSleepMs = Number.POSITIVE_INFINITY;
 
 /** Blocks until the module has an order for us. */
 function serveUntilOrdered(): void {
   for (;;) {
     let served = false;
-    for (const guest of guests.values()) if (guest.serve()) served = true;
+    for (const user of users.values()) if (user.serve()) served = true;
     if (!served && !(lastSleepMs < SHORT_SLEEP_MS && askedSoon())) {
       for (const guest of guests.values()) guest.showSleep();
       let asks = false;
@@ -193,13 +237,13 @@ class Waited {
   #bytes = new Uint8Array(new ArrayBuffer(64 * 8));
   #view = new DataView(this.#bytes.buffer);
   #count = 0;
-  readonly #actions: (() => void)[] = [];
+  readonly #actions: ((events: number) => void)[] = [];
 
   clear(): void {
     this.#count = 0;
   }
 
-  add(fd: number, events: number, whenReady: () => void): void {
+  add(fd: number, events: number, whenReady: (events: number) => void): void {
     if ((this.#count + 1) * 8 > this.#bytes.length) {
       const larger = new Uint8Array(new ArrayBuffer(this.#bytes.length * 2));
       larger.set(this.#bytes);
@@ -215,7 +259,10 @@ class Waited {
 
   poll(timeoutMs: number): void {
     os.poll(this.#bytes, this.#count, timeoutMs);
-    for (let i = 0; i < this.#count; i++) if (this.#view.getInt16(i * 8 + 6, true) !== 0) this.#actions[i]!();
+    for (let i = 0; i < this.#count; i++) {
+      const ready = this.#view.getInt16(i * 8 + 6, true);
+      if (ready !== 0) this.#actions[i]!(ready);
+    }
   }
 }
 
@@ -236,7 +283,11 @@ function wait(timeoutMs: number): boolean {
       for (const guest of guests.values()) guest.tell(bell.id);
     });
   for (const guest of guests.values()) {
-    waited.add(guest.line, POLLIN, () => os.drainBell(guest.line));
+    if (!guest.hungUp)
+      waited.add(guest.line, POLLIN, (ready) => {
+        os.drainBell(guest.line);
+        guest.hungUp = ready !== POLLIN;
+      });
     for (const lane of guest.lanes)
       if (lane.armed && lane.fd >= 0)
         waited.add(lane.fd, lane.transmits ? POLLOUT : POLLIN, () => guest.tellOf(lane));
@@ -247,16 +298,29 @@ function wait(timeoutMs: number): boolean {
 
 async function obey(order: ThreadOrder): Promise<void> {
   if (order.do === 'end') process.exit();
-  if (order.do === 'remove') {
-    const guest = guests.get(order.registration);
-    guests.delete(order.registration);
-    await guest?.close();
-    return;
-  }
-  const { name, request, registration } = order.task;
+  if (order.do === 'remove') return remove(order.registration);
+  const { name, request, registration, uid } = order.task;
   const { mode, ringId, flags } = request;
   const port = await openInternal({ name, mode, ringId, flags: flags & ~abi.NR_EXCLUSIVE }, directory, pass);
-  guests.set(registration, new Guest(port, order.task));
+  let guest: Guest;
+  try {
+    guest = new Guest(port, order.task);
+  } catch (error) {
+    await port.close();
+    throw error;
+  }
+  guests.set(registration, guest);
+  const user = users.get(uid) ?? new User();
+  users.set(uid, user);
+  user.add(guest);
+}
+
+async function remove(registration: number): Promise<void> {
+  const guest = guests.get(registration);
+  if (!guest) return;
+  guests.delete(registration);
+  for (const [uid, user] of users) if (!user.remove(guest)) users.delete(uid);
+  await guest.close();
 }
 
 for (;;) {

@@ -15,6 +15,8 @@ export interface IsolatedTask {
   registration: number;
   /** Name of the adapter; the thread may open what nobody else may. */
   name: string;
+  /** User whose client it is. */
+  uid: number;
   request: RegisterRequest;
   page: MemoryObject;
   /** The module's ends: asked and answered by the one, told of frames by the other. */
@@ -27,12 +29,13 @@ export type ThreadOrder = Order<Work>;
 
 interface Held {
   readonly task: IsolatedTask;
-  /** Waits to be collected by this user, once; then the client's ends are the client's. */
+  /** Waits to be collected by its user, once; then the client's ends are the client's. */
   ticket: string;
-  readonly uid: number;
   readonly regionFd: number;
   readonly clientLine: number;
   readonly clientBell: number;
+  /** Descriptors that are ours to close. */
+  readonly fds: Set<number>;
 }
 
 export class Isolation {
@@ -48,28 +51,22 @@ export class Isolation {
 
   /** Serves a registration from now on. @returns the ticket by which its descriptors are collected. */
   async add(request: RegisterRequest, reply: RegisterReply, uid: number): Promise<string> {
-    const lanes = reply.tx.length + reply.rx.length;
-    const page = os.createObject('netmap-asks', is.PAGE_LANES + lanes * is.LANE_SIZE);
-    const [line, clientLine] = os.createLine();
-    const [bell, clientBell] = os.createLine();
-    const task = { registration: reply.registration, name: reply.adapter, request, page, line, bell };
-    const ticket = randomUUID();
-    const held = { task, ticket, uid, regionFd: reply.region.ref.fd, clientLine, clientBell };
+    const held = prepare(request, reply, uid);
     this.#held.set(reply.registration, held);
     try {
       this.#thread ??= this.#startThread();
-      await this.#thread.order({ do: 'add', task });
+      await this.#thread.order({ do: 'add', task: held.task });
     } catch (error) {
       await this.remove(reply.registration);
       throw error;
     }
-    return ticket;
+    return held.ticket;
   }
 
   /** Hands the descriptors of a ticket over, once. @throws NetmapError ENOENT, EAGAIN. */
   collect(ticket: string, peer: Peer, socket: number, text: string): void {
     const held = [...this.#held.values()].find((one) => one.ticket === ticket && ticket !== '');
-    if (!held || held.uid !== peer.uid)
+    if (!held || held.task.uid !== peer.uid)
       throw new NetmapError(
         'ENOENT',
         'Cannot hand descriptors over: there is no such ticket, or it is not yours',
@@ -77,8 +74,7 @@ export class Isolation {
     const { task, regionFd, clientLine, clientBell } = held;
     os.sendDescriptors(socket, text, [regionFd, task.page.fd, clientLine, clientBell]);
     held.ticket = '';
-    os.closeFd(clientLine);
-    os.closeFd(clientBell);
+    close(held, [clientLine, clientBell]);
   }
 
   #startThread(): Thread<Work> {
@@ -86,6 +82,8 @@ export class Isolation {
     const thread = new Thread<Work>(PROGRAM, data, 'serve an isolated client');
     void thread.ended.then(() => {
       this.#thread = undefined;
+      // Whom it served is told by the lines' end.
+      for (const held of this.#held.values()) close(held);
     });
     return thread;
   }
@@ -105,8 +103,33 @@ export class Isolation {
     if (!held) return;
     this.#held.delete(registration);
     await this.#thread?.order({ do: 'remove', registration }).catch(() => {}); // Dead: nothing of it is left there.
-    const { page, line, bell } = held.task;
-    for (const fd of [page.fd, line, bell]) os.closeFd(fd);
-    if (held.ticket !== '') for (const fd of [held.clientLine, held.clientBell]) os.closeFd(fd);
+    close(held);
   }
+}
+
+/** What a registration needs to be served; of what cannot be had whole, nothing is left. */
+function prepare(request: RegisterRequest, reply: RegisterReply, uid: number): Held {
+  const fds = new Set<number>();
+  try {
+    const lanes = reply.tx.length + reply.rx.length;
+    const page = os.createObject('netmap-asks', is.PAGE_LANES + lanes * is.LANE_SIZE);
+    fds.add(page.fd);
+    const pair = () => {
+      const ends = os.createLine();
+      for (const end of ends) fds.add(end);
+      return ends;
+    };
+    const [line, clientLine] = pair();
+    const [bell, clientBell] = pair();
+    const { registration, adapter: name } = reply;
+    const task = { registration, name, uid, request, page, line, bell };
+    return { task, ticket: randomUUID(), regionFd: reply.region.ref.fd, clientLine, clientBell, fds };
+  } catch (error) {
+    for (const fd of fds) os.closeFd(fd);
+    throw error;
+  }
+}
+
+function close({ fds }: Held, which: Iterable<number> = [...fds]): void {
+  for (const fd of which) if (fds.delete(fd)) os.closeFd(fd);
 }
