@@ -67,9 +67,11 @@ function main(): void {
     process.stdout.write(`ready ${process.pid}\n`);
     if (crashed) module.relink().catch((error) => console.error(error));
   });
-  server.on('error', (error) =>
-    fail(new NetmapError('EACCES', `Cannot listen on ${path}: ${error.message}`)),
-  );
+  server.on('error', (error) => {
+    // Somebody could not be let in, for want of descriptors perhaps: no reason to leave the others.
+    if (server.listening) console.error(error.message);
+    else fail(new NetmapError('EACCES', `Cannot listen on ${path}: ${error.message}`));
+  });
   idle.update(module.users);
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, unload);
   if (values.s) os.runAsService(unload);

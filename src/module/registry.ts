@@ -150,7 +150,12 @@ export class Registry {
   /** Ends all that a client had, and finishes what it was in the middle of. */
   releaseClient(token: number): void {
     for (const registration of [...this.registrations.values()]) {
-      if (registration.token === token) this.#end(registration);
+      if (registration.token !== token) continue;
+      try {
+        this.#end(registration);
+      } catch (error) {
+        console.error(error); // Nobody is left to be told, and the others are to end all the same.
+      }
     }
     this.#collect();
     this.#freeBells(token);

@@ -23,10 +23,16 @@ import { checkAttach } from './binding.ts';
 import type { Client, Introduction, Module } from './module.ts';
 import { resolveValeName } from './names.ts';
 import { checkGuest, checkGuestRequest, isGuest, memoryUser } from './permission.ts';
+import { Places, Turns } from './turns.ts';
 
 /** A client that has begun a line must end it within this time. */
 const LINE_TIMEOUT_MS = 5000;
 const MAX_CONNECTIONS = 4096;
+/** Of those, another user's, and those of all other users together. */
+const GUEST_CONNECTIONS = 128;
+const GUESTS_CONNECTIONS = 1024;
+/** Bytes of answers that another user may leave unread. */
+const MAX_GUEST_BACKLOG = 1 << 20;
 
 export interface ServerEvents {
   /** The module is to go: all of its ports are closed, or it was forced. */
@@ -39,33 +45,60 @@ type Handler<O extends Operation> = (request: Extract<Request, { op: O }>, conne
 
 /** Listens until closed. */
 export function serve(module: Module, path: string, events: ServerEvents): net.Server {
-  const server = net.createServer((socket) => new Connection(module, socket, events));
+  const guests = { turns: new Turns(), places: new Places(GUEST_CONNECTIONS, GUESTS_CONNECTIONS) };
+  const server = net.createServer((socket) => new Connection(module, socket, events, guests));
   server.maxConnections = MAX_CONNECTIONS;
   server.listen(path);
   return server;
+}
+
+interface Guests {
+  readonly turns: Turns;
+  readonly places: Places;
 }
 
 class Connection {
   readonly module: Module;
   readonly events: ServerEvents;
   readonly #socket: net.Socket;
+  readonly #guests: Guests;
   readonly #stream = new RequestStream(MAX_REQUEST);
   #binary: BinarySession | undefined;
   #lineTimer: NodeJS.Timeout | undefined;
+  /** Lines of another user's that are not answered yet. */
+  #waiting = 0;
   client: Client | undefined;
   readonly peer: Peer;
 
-  constructor(module: Module, socket: net.Socket, events: ServerEvents) {
+  constructor(module: Module, socket: net.Socket, events: ServerEvents, guests: Guests) {
     this.module = module;
     this.events = events;
     this.#socket = socket;
+    this.#guests = guests;
     this.peer = os.peerOf(descriptorOf(socket));
     socket.on('data', (chunk) => this.#receive(Buffer.from(chunk)));
     socket.on('error', () => socket.destroy());
-    socket.on('close', () => void this.#closed());
+    socket.on('close', () => this.#closed().catch((error) => console.error(error)));
+    if (this.isGuest) this.#seat();
+  }
+
+  /** Gives another user a place, if there is one. */
+  #seat(): void {
+    const { peer } = this;
+    const { places } = this.#guests;
+    if (!places.take(peer.uid)) {
+      this.#drop(
+        new NetmapError(
+          'EMFILE',
+          `Cannot let uid ${peer.uid} in once more: another user may have ${GUEST_CONNECTIONS} connections, all others ${GUESTS_CONNECTIONS} together; close some`,
+        ),
+      );
+      return;
+    }
+    this.#socket.once('close', () => places.giveBack(peer.uid));
     // Told why once it has said something: hung up on before, it could miss the reason.
-    if (this.isGuest && !module.access.admits(this.peer))
-      this.#lineTimer = setTimeout(() => socket.destroy(), LINE_TIMEOUT_MS);
+    if (!this.module.access.admits(peer))
+      this.#lineTimer = setTimeout(() => this.#socket.destroy(), LINE_TIMEOUT_MS);
   }
 
   #receive(chunk: Buffer): void {
@@ -76,7 +109,7 @@ class Connection {
         if ('frame' in said && this.isGuest)
           throw new NetmapError('EACCES', 'Cannot take frames from another user: use the library');
         if ('frame' in said) void this.#session().take(said.frame);
-        else if (said.line !== '') void this.#answer(said.line);
+        else if (said.line !== '') this.#takeLine(said.line);
       }
     } catch (error) {
       this.#drop(error as NetmapError);
@@ -92,6 +125,20 @@ class Connection {
         );
       }, LINE_TIMEOUT_MS);
     }
+  }
+
+  #takeLine(line: string): void {
+    if (!this.isGuest) {
+      void this.#answer(line);
+      return;
+    }
+    // No more is read than is at hand before that is dealt with.
+    this.#waiting++;
+    this.#socket.pause();
+    this.#guests.turns.take(this.peer.uid, async () => {
+      if (!this.#socket.destroyed) await this.#answer(line);
+      if (--this.#waiting === 0) this.#socket.resume();
+    });
   }
 
   async #answer(line: string): Promise<void> {
@@ -118,7 +165,8 @@ class Connection {
     if (this.#socket.destroyed) return;
     this.#socket.write(reply);
     // Somebody who asks but does not read is not waited for.
-    if (this.#socket.writableLength > MAX_REPLY) this.#socket.destroy();
+    const most = this.isGuest ? MAX_GUEST_BACKLOG : MAX_REPLY;
+    if (this.#socket.writableLength > most) this.#socket.destroy();
   }
 
   #drop(error: NetmapError): void {
