@@ -28,6 +28,7 @@ import { Memory, type Region } from './memory.ts';
 import { GuestMemory, RegionUsers } from './permission.ts';
 import { type PollingRequest, pollersFor } from './polling.ts';
 import { Proxies } from './proxies.ts';
+import { Quota } from './quota.ts';
 import { recordOf } from './record.ts';
 import { Registry } from './registry.ts';
 import { range } from './stock.ts';
@@ -74,6 +75,7 @@ export class Module {
   readonly isolation: Isolation;
   readonly #users = new RegionUsers();
   readonly #guestMemory: GuestMemory;
+  readonly #quota: Quota;
   readonly #links: Links;
   readonly #lost: NodeJS.Timeout;
   #nextToken = 1;
@@ -97,6 +99,7 @@ export class Module {
       bells.ringCollected(),
     );
     this.#guestMemory = new GuestMemory(this.registry.ports.parameters);
+    this.#quota = new Quota(this.registry, this.clients);
     const record = old && readRecord(this.#arena, this.#systemAddress);
     if (record) this.#adopt(record);
     const { view } = this.#arena;
@@ -155,13 +158,15 @@ export class Module {
 
   /** REGISTER, in memory that is the client's user's. @throws NetmapError EACCES, and what the registry answers. */
   register(client: Client, request: RegisterRequest): RegisterReply {
+    this.#quota.checkOpenings(client, request.name);
     return this.#inOwnMemory(client, request, (wanted) => {
       if (client.internal) return this.change((registry) => registry.register(client, wanted));
       const { memory, registrations, ports } = this.registry;
       const check = (region: Region) => this.#users.check(region, client.uid, wanted.name);
       if (memory.hasRegion(wanted.memId)) check(memory.regionById(wanted.memId));
-      const known = ports.existing(wanted.name);
-      if (known) check(known.region);
+      const known = ports.memoryOf(wanted.name);
+      if (known) check(known);
+      const switches = new Set(ports.vale.switches.keys());
       return this.change((registry) => {
         let reply: RegisterReply;
         const region = this.#users.claiming(memory, client.uid, () => {
@@ -171,6 +176,7 @@ export class Module {
         });
         try {
           check(region);
+          this.#quota.checkSwitches(client, wanted.name, switches, this.#switchesOfOthers());
         } catch (error) {
           registry.release(client, reply!.registration);
           throw error;
@@ -180,11 +186,25 @@ export class Module {
     });
   }
 
+  /** Switches that no port of the module's own user is on. */
+  #switchesOfOthers(): Set<string> {
+    const { ports } = this.registry;
+    const others = new Set(ports.vale.switches.keys());
+    for (const adapter of ports.adapters.values()) {
+      if (adapter.kind === 'vale' && this.#users.userOf(adapter.region) === TRUSTED.uid)
+        others.delete(adapter.sw.name);
+    }
+    return others;
+  }
+
   /** PORT_INFO_GET, as the port would be if this client opened it. */
   portInfo(client: Pick<Client, 'pid' | 'uid' | 'isolated'>, request: RegisterRequest): PortInfo {
+    const { memory } = this.registry;
+    if (client.uid !== TRUSTED.uid && memory.hasRegion(request.memId))
+      this.#users.check(memory.regionById(request.memId), client.uid, request.name);
     const account = this.#guestMemory.accountOf(client.uid);
     return this.#inOwnMemory(client, request, (wanted) =>
-      this.registry.memory.charging(account, () => this.registry.portInfo(wanted)),
+      memory.charging(account, () => this.registry.portInfo(wanted)),
     );
   }
 
@@ -221,7 +241,7 @@ export class Module {
       return shownToIsolated(reply, await this.isolation.add(request, reply, client.uid));
     } catch (error) {
       // Gone with its client, perhaps, while the thread was opening the port.
-      if (this.registry.registrations.has(reply.registration)) this.release(client, reply.registration);
+      await this.release(client, reply.registration).catch(() => {});
       throw error;
     }
   }

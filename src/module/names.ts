@@ -19,10 +19,20 @@ export type ResolvedName =
 
 /** @throws NetmapError EINVAL for names that no port can have. */
 export function resolveName(name: string): ResolvedName {
-  const brace = name.includes('{') ? name.lastIndexOf('{') : name.lastIndexOf('}');
+  const brace = braceOf(name);
   if (brace >= 0) return resolvePipe(name, brace);
   if (name.startsWith('vale')) return { kind: 'vale', switchName: resolveValeName(name), name };
   return { kind: 'interface', name };
+}
+
+/** Name of the port that a pipe of that name hangs on; undefined for names that are no pipes'. */
+export function parentOf(name: string): string | undefined {
+  const brace = braceOf(name);
+  return brace >= 0 ? name.slice(0, brace) : undefined;
+}
+
+function braceOf(name: string): number {
+  return name.includes('{') ? name.lastIndexOf('{') : name.lastIndexOf('}');
 }
 
 function resolvePipe(name: string, brace: number): ResolvedName {

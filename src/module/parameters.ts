@@ -57,6 +57,9 @@ export class Parameters {
     this.#add('generic_ringsize', 1024, 64, 4096, 'slots of a ring of a NIC');
     this.#add('guest_mem', 256, 0, 1_048_576, 'MiB of memory that the ports of another user may have');
     this.#add('guest_mem_total', 1024, 0, 1_048_576, 'MiB that those of all other users may have together');
+    this.#add('guest_ports', 64, 0, 1024, 'openings of ports that another user may have');
+    this.#add('guest_ports_total', 192, 0, 4096, 'openings that all other users may have together');
+    this.#add('guest_bridges', 4, 0, 8, 'switches at a time that are there because other users opened ports');
     this.#pool('', 'the global region (id 1)', {
       if: [1024, 100],
       ring: [36_864, 200],

@@ -41,14 +41,20 @@ export function checkGuest(operation: Operation): void {
 
 /**
  * @param nic  the interface that the request's name opens, if it opens one
- * @throws NetmapError EACCES: it is about ports or frames of others; EPERM: an interface that is not for this user.
+ * @throws NetmapError EACCES: it is about ports, frames or memory that are not the module's to give to it; EPERM: an interface that is not for this user.
  */
 export function checkGuestRequest(
-  { name, flags, memId }: Pick<RegisterRequest, 'name' | 'flags' | 'memId'>,
+  { name, flags, memId, extmem }: Pick<RegisterRequest, 'name' | 'flags' | 'memId' | 'extmem'>,
   nic: string | undefined,
   peer: Peer,
   access: Access,
 ): void {
+  // To open what another user has open is to use our rights on whatever that may be: a device, or a file of ours.
+  if (extmem)
+    throw new NetmapError(
+      'EACCES',
+      `Cannot open "${name}" in memory of your own: only uid ${OWN_UID}, whose module this is, and root may bring some`,
+    );
   if (memId === GLOBAL_REGION)
     throw new NetmapError(
       'EACCES',
@@ -79,9 +85,13 @@ export class RegionUsers {
     return region;
   }
 
+  userOf(region: Region): number {
+    return this.#users.get(region) ?? OWN_UID;
+  }
+
   /** @throws NetmapError EACCES: it is another user's. */
   check(region: Region, uid: number, name: string): void {
-    const user = this.#users.get(region) ?? OWN_UID;
+    const user = this.userOf(region);
     if (user === uid) return;
     throw new NetmapError(
       'EACCES',

@@ -8,9 +8,9 @@ import type { RegisterRequest } from '../protocol/messages.ts';
 import type { Adapter, Monitor } from './adapter.ts';
 import { choose } from './binding.ts';
 import { LookupPorts } from './lookup/ports.ts';
-import type { Memory } from './memory.ts';
+import type { Memory, Region } from './memory.ts';
 import { Monitors } from './monitors.ts';
-import { resolveName } from './names.ts';
+import { parentOf, resolveName } from './names.ts';
 import { NicPorts } from './nic-ports.ts';
 import { NullPorts } from './null-ports.ts';
 import { Parameters } from './parameters.ts';
@@ -120,6 +120,16 @@ export class Ports {
   existing(name: string): Adapter | undefined {
     const nic = this.interfaceNamed(name);
     return nic ? this.nics.all.get(nic.index) : this.find(name);
+  }
+
+  /** Memory of what a name opens, or else of the port that a pipe of that name hangs on; undefined if neither exists. */
+  memoryOf(name: string): Region | undefined {
+    const known = this.existing(name);
+    if (known) return known.region;
+    const parent = parentOf(name);
+    if (parent === undefined) return undefined;
+    const { persistent } = this.vale;
+    return (this.find(parent) ?? persistent.get(parent) ?? this.pipes.parents.get(parent))?.region;
   }
 
   /** Destroys what nobody has open, nobody keeps attached and nothing hangs on. */
