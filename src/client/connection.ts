@@ -44,6 +44,8 @@ export class Connection {
   #closed = false;
   /** An isolated client has lost its syncs with the module: there is nothing to come back with. */
   #returns = false;
+  /** Under way to the next module; before its answer nothing else may be asked. */
+  #introduction: Promise<void> | undefined;
   /** What the module said when we came in; absent for those who never need to own ports. */
   hello: HelloReply | undefined;
 
@@ -95,8 +97,10 @@ export class Connection {
    * @returns false if that one does not know this client, so that what it had is lost
    */
   async ready(purpose: string): Promise<boolean> {
+    await this.#introduction?.catch(() => {}); // Who came for it is told what was wrong.
+    if (this.#closed) return false;
     if (this.#socket) return true;
-    if (this.#closed || !this.#returns) return false;
+    if (!this.#returns) return false;
     await this.#introduceAgain(await connectOrStart(this.directory, purpose));
     return !this.#closed;
   }
@@ -177,11 +181,18 @@ export class Connection {
 
   /** Gives up only if the module does not know us. @throws NetmapError what else it says */
   async #introduceAgain(socket: net.Socket): Promise<void> {
-    if (this.#socket) {
+    if (this.#socket)
       socket.destroy(); // Whoever else looked was faster.
-      return;
+    else {
+      this.#use(socket);
+      this.#introduction = this.#introduce().finally(() => {
+        this.#introduction = undefined;
+      });
     }
-    this.#use(socket);
+    await this.#introduction;
+  }
+
+  async #introduce(): Promise<void> {
     try {
       this.hello = await this.request('hello', { ...introduction(), token: this.hello!.token });
     } catch (error) {
