@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import fs from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { ownModule, type Program, ROOT, until } from '../harness.ts';
 import { objectsOf, socketsOf, stillThere } from './kernel-objects.ts';
@@ -69,6 +70,14 @@ for (const [mode, admode, kills] of [
     function leftovers(had: readonly string[] = []): string[] {
       const helpers = here.interfaces().filter((name) => /^nm\d+h$/.test(name));
       return [...helpers, ...socketsOf(here), ...stillThere(had)];
+    }
+
+    /** Answers to ping that this namespace's host has got. */
+    function echoReplies(): number {
+      const [names, values] = [
+        ...fs.readFileSync('/proc/self/net/snmp', 'latin1').matchAll(/^Icmp: (.*)$/gm),
+      ];
+      return Number(values![1]!.split(' ')[names![1]!.split(' ').indexOf('InEchoReps')]);
     }
 
     /** What the kernel has of a bridge: programs, maps and links, all of them there. */
@@ -183,7 +192,9 @@ for (const [mode, admode, kills] of [
         // The one that "ip netns exec" has become.
         program.process.kill('SIGKILL');
         const killed = performance.now();
-        await until(() => !stillThere(had).length, 'the programs to be gone');
+        await program.ended;
+        const before = echoReplies();
+        await until(() => echoReplies() > before, 'the host to hear answers');
         back.push(performance.now() - killed);
         await until(
           () => leftovers(had).length === 0,
@@ -196,7 +207,7 @@ for (const [mode, admode, kills] of [
       }
       const worst = (times: number[]) => Math.max(...times).toFixed(0);
       t.diagnostic(
-        `interface back after at most ${worst(back)} ms, helpers gone after at most ${worst(gone)} ms`,
+        `the host hears the wire after at most ${worst(back)} ms, all is gone after at most ${worst(gone)} ms`,
       );
     });
 
