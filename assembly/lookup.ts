@@ -212,42 +212,48 @@ function gather(): void {
 
 /** Asks the function about the packets of [at, stop).  What lives across a call costs, so little does. */
 function askAboutEach(lookup: u32): void {
-  const plain = header ? 0 : ONE_SLOT;
   const end = stop;
-  let last = NOTHING; // What was said of the packet before, if it was put into the run in progress,
-  let w0: u64 = 0; //    and the addresses that it had.
-  let w1: u32 = 0;
+  let last = NOTHING; // What was said of the packet before, if it was put into the run in progress.
   let entry = at;
   while (entry != end) {
     at = entry;
     const word = load<u64>(entry);
-    if (<u32>(word >> 48) != plain) {
-      const frags = <u32>(word >> 48) >> NS_PORT_SHIFT;
-      const frame = ethernetOf(entry, frags);
-      const have = <u32>(word >> 32) & 0xffff; // If that is the header alone, the frame begins with the second slot.
-      const shown = have == header ? <u32>load<u16>(entry, 12) : have - header;
-      settle(ask(lookup, shown < 64 ? padded(frame, shown) : frame, lengthOf(entry, frags) - header));
+    const length = <u32>(word >> 32) & 0xffff;
+    // One slot, no header, and as long as what is shown of it.
+    if (<u32>(word >> 48) != ONE_SLOT || length < 48 || header) {
+      settle(askAboutChain(lookup, entry));
       entry = at;
       last = NOTHING;
       continue;
     }
-    const length = <u32>(word >> 32) & 0xffff;
-    const said = ask(lookup, length < 48 ? padded(<u32>word, length) : <u32>word, length);
-    if (<u64>said == last && !also) {
-      if (said != LOOKUP_AS_LEARNED || (load<u64>(load<u32>(entry)) == w0 && load<u32>(load<u32>(entry), 8) == w1)) {
-        entry += 8;
-        continue;
-      }
+    const said = ask(lookup, <u32>word, length);
+    if (<u64>said == last && !also && (said != LOOKUP_AS_LEARNED || sameAddresses(entry))) {
+      entry += 8;
+      continue;
     }
     last = also ? NOTHING : said;
-    if (said == LOOKUP_AS_LEARNED) {
-      w0 = load<u64>(load<u32>(entry));
-      w1 = load<u32>(load<u32>(entry), 8);
-    }
     settle(said);
     entry = at;
   }
   at = end;
+}
+
+/** The same of the packet at `entry`, whatever it is made of. */
+function askAboutChain(lookup: u32, entry: u32): u32 {
+  const word = load<u64>(entry);
+  const frags = <u32>(word >> 48) >> NS_PORT_SHIFT;
+  const frame = ethernetOf(entry, frags);
+  const have = <u32>(word >> 32) & 0xffff; // If that is the header alone, the frame begins with the second slot.
+  const shown = have == header ? <u32>load<u16>(entry, 12) : have - header;
+  return ask(lookup, shown < 64 ? padded(frame, shown) : frame, lengthOf(entry, frags) - header);
+}
+
+/** The packets at `entry` and in front of it have the same addresses. */
+@inline
+function sameAddresses(entry: u32): bool {
+  const frame = load<u32>(entry);
+  const before = load<u32>(entry - 8);
+  return load<u64>(frame) == load<u64>(before) && load<u32>(frame, 8) == load<u32>(before, 8);
 }
 
 /** A copy of a frame's first bytes, of which there are fewer than a function is shown: zeros follow. */
