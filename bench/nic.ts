@@ -4,6 +4,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { writePcap } from '../apps/pcap/pcap-file.ts';
 import { installed, interfaceOf, type Running, type Side, Wire, whyNoWire } from './wire.ts';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
@@ -376,7 +377,7 @@ const trafgen: Sender = (wire, side) => {
 
 const tcpreplay: Sender = (wire, side) => {
   const file = path.join(wire.directory, 'frames.pcap');
-  fs.writeFileSync(file, capture(NIC_BURST));
+  writePcap(file, Array.from({ length: NIC_BURST }, frame));
   const args = ['--topspeed', '--preload-pcap', '--loop=100000000', '-i', interfaceOf(side), file];
   const program = wire.start(side, ['tcpreplay', ...args]);
   return {
@@ -391,20 +392,6 @@ function frame(): Uint8Array {
   const bytes = new Uint8Array(NIC_SIZE);
   bytes.set([...NOBODY, 2, 0, 0, 0, 0, 1, 0x88, 0xb5]);
   return bytes;
-}
-
-/** A pcap file of so many frames. */
-function capture(count: number): Buffer {
-  const head = Buffer.alloc(24);
-  head.writeUInt32LE(0xa1b2c3d4, 0);
-  head.writeUInt16LE(2, 4);
-  head.writeUInt16LE(4, 6);
-  head.writeUInt32LE(65535, 16);
-  head.writeUInt32LE(1, 20);
-  const record = Buffer.alloc(16);
-  record.writeUInt32LE(NIC_SIZE, 8);
-  record.writeUInt32LE(NIC_SIZE, 12);
-  return Buffer.concat([head, ...Array.from({ length: count }, () => Buffer.concat([record, frame()]))]);
 }
 
 function mpps(ns: number): string {

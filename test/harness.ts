@@ -93,6 +93,16 @@ export function receive(port: Port, ringIndex = 0, most = Number.POSITIVE_INFINI
   return slots;
 }
 
+/** Waits until so many slots have come to a port's RX rings; takes all that have. */
+export async function take(port: Port, count: number): Promise<Received[]> {
+  const slots: Received[] = [];
+  while (slots.length < count) {
+    await port.readable({ timeoutMs: 20_000 });
+    for (const ring of port.rxRings.keys()) slots.push(...receive(port, ring));
+  }
+  return slots;
+}
+
 /** Marks of what an RX ring holds. */
 export function marks(port: Port, ringIndex = 0): number[] {
   return receive(port, ringIndex).map(({ bytes }) => markOf(bytes));

@@ -86,6 +86,18 @@ function readFile(path: string): Uint8Array {
   }
 }
 
+/** Writes a capture of frames that all came at once. */
+export function writePcap(path: string, frames: Iterable<Uint8Array>): void {
+  const fd = fs.openSync(path, 'w');
+  try {
+    const writer = new PcapWriter(fd);
+    for (const frame of frames) writer.frame(frame, 0n);
+    writer.flush();
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
 /** Writes a capture: frames are gathered, flush() brings them out. Nanoseconds, this machine's byte order. */
 export class PcapWriter {
   readonly #fd: number;

@@ -9,7 +9,7 @@ import * as abi from '../../src/abi/netmap.ts';
 import * as rq from '../../src/abi/requests.ts';
 import { load, NS_MOREFRAG, open } from '../../src/client/index.ts';
 import { ControlRequest, FrameClient, type RegisterFields } from '../frame-client.ts';
-import { frame, markOf, ownModule, type Received, receive, send, using } from '../harness.ts';
+import { frame, markOf, ownModule, send, take, using } from '../harness.ts';
 import { Machine, NO_NETWORK, wire } from './network.ts';
 
 const directory = ownModule();
@@ -202,11 +202,7 @@ describe('spec apps §8.5 and ports §7.4, on an interface', { skip: NO_NETWORK,
           from,
           Array.from({ length: 100 }, (_, mark) => frame({ length: 274, mark })),
         );
-        const got: Received[] = [];
-        while (got.length < 100) {
-          await to.readable({ timeoutMs: 20_000 });
-          got.push(...receive(to));
-        }
+        const got = await take(to, 100);
         got.forEach(({ bytes, flags }, mark) => {
           assert.deepEqual([bytes.length, markOf(bytes), flags & NS_MOREFRAG], [274, mark, 0]);
         });

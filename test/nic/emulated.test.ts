@@ -10,7 +10,6 @@ import {
   interfaces,
   NS_MOREFRAG,
   open,
-  type Port,
   portInfo,
   setParameter,
   unload,
@@ -19,18 +18,7 @@ import { drop, hang } from '../../src/nic/linux/hang.ts';
 import * as programs from '../../src/nic/linux/programs.ts';
 import * as bpf from '../../src/os/linux/bpf.ts';
 import * as libc from '../../src/os/linux/libc.ts';
-import {
-  frame,
-  markOf,
-  ownModule,
-  type Received,
-  ROOT,
-  receive,
-  refuses,
-  send,
-  until,
-  using,
-} from '../harness.ts';
+import { frame, markOf, ownModule, ROOT, receive, refuses, send, take, until, using } from '../harness.ts';
 import { Machine, NO_NETWORK, wire } from './network.ts';
 import { RawSocket } from './raw-socket.ts';
 
@@ -46,16 +34,6 @@ describe('emulated mode', { skip: NO_NETWORK, timeout: 300_000 }, () => {
   }
   before(() => setParameter('admode', 3));
   after(() => unload({ force: true }));
-
-  /** Slots that come, until so many have. */
-  async function take(port: Port, count: number): Promise<Received[]> {
-    const slots: Received[] = [];
-    while (slots.length < count) {
-      await port.readable({ timeoutMs: 20_000 });
-      slots.push(...receive(port));
-    }
-    return slots;
-  }
 
   test('a VLAN tag, which the stack takes out before packet sockets hear a frame, is where it was', async () => {
     await using([open('netmap:v0'), open('netmap:v1')], async (a, b) => {

@@ -20,18 +20,7 @@ import {
   setPolling,
   status,
 } from '../../src/client/index.ts';
-import {
-  frame,
-  markOf,
-  ownModule,
-  type Received,
-  receive,
-  refuses,
-  run,
-  send,
-  until,
-  using,
-} from '../harness.ts';
+import { frame, markOf, ownModule, receive, refuses, run, send, take, until, using } from '../harness.ts';
 import { Machine, NO_NETWORK, wire } from './network.ts';
 
 ownModule();
@@ -133,11 +122,7 @@ describe('polling of an attached interface', { skip: SKIP, timeout: 300_000 }, (
     await using([open('netmap:q1'), open('vale0:sink')], async (far, sink) => {
       const arrive = async (ring: number, mark: number) => {
         send(far, [frame({ mark })], ring);
-        const got: Received[] = [];
-        while (got.length === 0) {
-          await sink.readable({ timeoutMs: 20_000 });
-          got.push(...receive(sink));
-        }
+        const got = await take(sink, 1);
         assert.deepEqual(
           got.map(({ bytes }) => markOf(bytes)),
           [mark],

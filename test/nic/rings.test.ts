@@ -7,41 +7,11 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import {
-  interfaces,
-  open,
-  POLLERR,
-  type Port,
-  parameters,
-  poll,
-  setParameter,
-  status,
-} from '../../src/client/index.ts';
-import {
-  frame,
-  markOf,
-  ownModule,
-  type Received,
-  ROOT,
-  receive,
-  refuses,
-  send,
-  until,
-  using,
-} from '../harness.ts';
+import { interfaces, open, POLLERR, parameters, poll, setParameter, status } from '../../src/client/index.ts';
+import { frame, markOf, ownModule, ROOT, receive, refuses, send, take, until, using } from '../harness.ts';
 import { lacks, Machine, NO_NETWORK, wire } from './network.ts';
 
 ownModule();
-
-/** Everything that comes, until so many slots have. */
-async function take(port: Port, count: number): Promise<Received[]> {
-  const slots: Received[] = [];
-  while (slots.length < count) {
-    await port.readable({ timeoutMs: 20_000 });
-    for (const ring of port.rxRings.keys()) slots.push(...receive(port, ring));
-  }
-  return slots;
-}
 
 /** Values of the parameter admode. */
 const MODES = [

@@ -6,6 +6,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, describe, test } from 'node:test';
+import { writePcap } from '../../apps/pcap/pcap-file.ts';
 import {
   attach,
   attachHost,
@@ -74,7 +75,7 @@ describe('interfaces on a switch', { skip: NO_NETWORK, timeout: 300_000 }, () =>
         (bytes) => sourceOf(bytes) === source && bytes.toString('hex', 0, 6) !== source,
       );
       const capture = path.join(folder, `sent-${name}`);
-      fs.writeFileSync(capture, captureOf(frames));
+      writePcap(capture, frames);
       const written = path.join(folder, name);
       const sniffer = b!.start('tcpdump', [
         '-i',
@@ -184,23 +185,6 @@ describe('interfaces on a switch', { skip: NO_NETWORK, timeout: 300_000 }, () =>
     await detach('vale0:pa');
   });
 });
-
-/** A capture of these frames. */
-function captureOf(frames: readonly Buffer[]): Buffer {
-  const header = Buffer.alloc(24);
-  header.writeUInt32LE(0xa1b2c3d4, 0);
-  header.writeUInt16LE(2, 4);
-  header.writeUInt16LE(4, 6);
-  header.writeUInt32LE(65535, 16);
-  header.writeUInt32LE(1, 20);
-  const records = frames.flatMap((bytes) => {
-    const record = Buffer.alloc(16);
-    record.writeUInt32LE(bytes.length, 8);
-    record.writeUInt32LE(bytes.length, 12);
-    return [record, bytes];
-  });
-  return Buffer.concat([header, ...records]);
-}
 
 /** Frames of a capture in pcap's own form, of either byte order. */
 function framesOf(file: Buffer): Buffer[] {

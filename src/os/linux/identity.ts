@@ -23,17 +23,20 @@ export function identityOf(fd: number): string {
   return identityAt('self', fd);
 }
 
+/** Numbers of a process's descriptors; none if it is gone, or not ours to look into. */
+export function descriptorsOf(pid: number | string): string[] {
+  try {
+    return fs.readdirSync(`/proc/${pid}/fd`);
+  } catch {
+    return [];
+  }
+}
+
 /** Where these processes hold what. */
 export function holdersOf(pids: readonly number[]): Map<string, { pid: number; fd: number }> {
   const found = new Map<string, { pid: number; fd: number }>();
   for (const pid of pids) {
-    let fds: string[] = [];
-    try {
-      fds = fs.readdirSync(`/proc/${pid}/fd`);
-    } catch {
-      continue; // Gone meanwhile, or not ours to look into.
-    }
-    for (const fd of fds) {
+    for (const fd of descriptorsOf(pid)) {
       const identity = identityAt(pid, fd);
       if (identity !== '') found.set(identity, { pid, fd: Number(fd) });
     }

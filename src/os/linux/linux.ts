@@ -6,10 +6,10 @@ import { ERRNO, NetmapError } from '../../abi/errors.ts';
 import type { BellPipe, BellWatch, MemoryObject, ObjectRef, Os } from '../os.ts';
 import { createLine, peerOf, receiveDescriptors, sendDescriptors } from './descriptors.ts';
 import { admitGroups, groupId } from './groups.ts';
-import { holdersOf, identityOf } from './identity.ts';
+import { descriptorsOf, holdersOf, identityOf } from './identity.ts';
 import * as libc from './libc.ts';
-import { installService, uninstallService } from './service.ts';
 import { receive } from './packet-socket.ts';
+import { installService, uninstallService } from './service.ts';
 import { kick } from './xdp-socket.ts';
 
 // Linux: memfds for memory, pipes for bells, /proc/<pid>/fd as the way to another process's descriptors.
@@ -200,13 +200,7 @@ function memfds(pids: readonly (number | string)[], wanted: (link: string) => bo
   const makers = [0, process.getuid!()];
   const found: ObjectRef[] = [];
   for (const pid of pids) {
-    let fds: string[] = [];
-    try {
-      fds = fs.readdirSync(`/proc/${pid}/fd`);
-    } catch {
-      continue; // Gone meanwhile, or not ours to look into.
-    }
-    for (const fd of fds) {
+    for (const fd of descriptorsOf(pid)) {
       const path = `/proc/${pid}/fd/${fd}`;
       try {
         if (!wanted(fs.readlinkSync(path))) continue;
